@@ -1,0 +1,197 @@
+//! What a running task can know of its run, and how it is asked to stop.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Waker};
+
+use chrono::{DateTime, Utc};
+use parking_lot::Mutex;
+use serde_json::{Map, Value};
+
+use crate::run::Run;
+use crate::scheduler::Scheduler;
+
+/// The run a task is part of. Cheap to clone; tasks get it as an optional argument or from [`current_run`].
+#[derive(Clone)]
+pub struct RunContext {
+    shared: Arc<ContextData>,
+}
+
+struct ContextData {
+    run: Arc<Run>,
+    started_at: DateTime<Utc>,
+    deadline: Option<DateTime<Utc>>,
+    cancel: CancelToken,
+    metadata: Option<Arc<Map<String, Value>>>,
+    scheduler: Option<Scheduler>,
+}
+
+impl RunContext {
+    pub(crate) fn new(
+        run: Arc<Run>,
+        started_at: DateTime<Utc>,
+        options: &crate::job::JobOptions,
+        cancel: CancelToken,
+        scheduler: Option<Scheduler>,
+    ) -> Self {
+        let timeout = options.timeout.and_then(|timeout| chrono::TimeDelta::from_std(timeout).ok());
+        let deadline = timeout.and_then(|timeout| started_at.checked_add_signed(timeout));
+        let metadata = options.metadata.clone();
+        Self { shared: Arc::new(ContextData { run, started_at, deadline, cancel, metadata, scheduler }) }
+    }
+
+    /// The run: its ids, task, times and attempt.
+    pub fn run(&self) -> &Run {
+        &self.shared.run
+    }
+
+    /// When it started.
+    pub fn started_at(&self) -> DateTime<Utc> {
+        self.shared.started_at
+    }
+
+    /// When its timeout ends, if it has one.
+    pub fn deadline(&self) -> Option<DateTime<Utc>> {
+        self.shared.deadline
+    }
+
+    /// The token that says whether the run was asked to stop.
+    pub fn cancel_token(&self) -> &CancelToken {
+        &self.shared.cancel
+    }
+
+    /// Whether the run was asked to stop.
+    pub fn is_cancelled(&self) -> bool {
+        self.shared.cancel.is_cancelled()
+    }
+
+    /// The metadata of its job.
+    pub fn metadata(&self) -> Option<&Map<String, Value>> {
+        self.shared.metadata.as_deref()
+    }
+
+    /// The scheduler that runs it; `None` in another process.
+    pub fn scheduler(&self) -> Option<&Scheduler> {
+        self.shared.scheduler.as_ref()
+    }
+}
+
+impl fmt::Debug for RunContext {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RunContext")
+            .field("run", &self.shared.run)
+            .field("deadline", &self.shared.deadline)
+            .finish()
+    }
+}
+
+/// A request to stop, shared between whoever asks and the run. It can be asked from any thread and awaited.
+#[derive(Clone, Default)]
+pub struct CancelToken {
+    state: Arc<CancelState>,
+}
+
+#[derive(Default)]
+struct CancelState {
+    cancelled: AtomicBool,
+    wakers: Mutex<Vec<Waker>>,
+}
+
+impl CancelToken {
+    /// A token nobody has asked yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Asks the run to stop. Idempotent.
+    pub fn cancel(&self) {
+        self.state.cancelled.store(true, Ordering::Release);
+        let wakers = std::mem::take(&mut *self.state.wakers.lock());
+        wakers.into_iter().for_each(Waker::wake);
+    }
+
+    /// Whether the run was asked to stop.
+    pub fn is_cancelled(&self) -> bool {
+        self.state.cancelled.load(Ordering::Acquire)
+    }
+
+    /// Ends once the run is asked to stop.
+    pub fn cancelled(&self) -> Cancelled {
+        Cancelled { token: self.clone() }
+    }
+}
+
+impl fmt::Debug for CancelToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "CancelToken({})", self.is_cancelled())
+    }
+}
+
+/// The future of [`CancelToken::cancelled`].
+#[derive(Debug)]
+pub struct Cancelled {
+    token: CancelToken,
+}
+
+impl Future for Cancelled {
+    type Output = ();
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        if self.token.is_cancelled() {
+            return Poll::Ready(());
+        }
+        let mut wakers = self.token.state.wakers.lock();
+        if !wakers.iter().any(|waker| waker.will_wake(cx.waker())) {
+            wakers.push(cx.waker().clone());
+        }
+        drop(wakers);
+        if self.token.is_cancelled() { Poll::Ready(()) } else { Poll::Pending }
+    }
+}
+
+thread_local! {
+    static CURRENT: RefCell<Option<RunContext>> = const { RefCell::new(None) };
+}
+
+/// The run this code is part of; `None` outside a task. It works in sync tasks and at every poll of async ones.
+pub fn current_run() -> Option<RunContext> {
+    CURRENT.with(|current| current.borrow().clone())
+}
+
+/// The scheduler that runs this code; `None` outside a task and in another process.
+pub fn current_scheduler() -> Option<Scheduler> {
+    current_run().and_then(|context| context.scheduler().cloned())
+}
+
+/// Makes `context` the current run for as long as the guard lives.
+pub(crate) struct Entered(Option<RunContext>);
+
+impl Entered {
+    pub(crate) fn new(context: RunContext) -> Self {
+        Self(CURRENT.with(|current| current.borrow_mut().replace(context)))
+    }
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        let before = self.0.take();
+        CURRENT.with(|current| *current.borrow_mut() = before);
+    }
+}
+
+/// Runs a future with `context` as the current run at every poll.
+pub(crate) struct InContext<F> {
+    pub(crate) context: RunContext,
+    pub(crate) future: F,
+}
+
+impl<F: Future + Unpin> Future for InContext<F> {
+    type Output = F::Output;
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let _entered = Entered::new(self.context.clone());
+        Pin::new(&mut self.future).poll(cx)
+    }
+}

@@ -1,0 +1,274 @@
+//! The contract of an executor, and [`Execution`], the run that is handed to it.
+//!
+//! An executor only finds a place to run: judging lateness, catching panics, telling listeners and reporting the
+//! outcome exactly once is [`Execution`]'s work, the same for all executors.
+
+use std::fmt;
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::task::Poll;
+
+use chrono::{DateTime, Utc};
+
+use crate::Error;
+use crate::context::{CancelToken, Entered, InContext, RunContext};
+use crate::error::panic_message;
+use crate::id::RunId;
+use crate::job::JobOptions;
+use crate::plan::is_too_late;
+use crate::policy::Shutdown;
+use crate::run::{MissReason, Outcome, Run, RunReport};
+use crate::scheduler::Scheduler;
+use crate::task::{Args, Task, TaskBody, TaskError, TaskFuture, TaskResult};
+
+/// What an executor gets when it is started.
+#[derive(Debug, Clone)]
+pub struct ExecutorContext {
+    /// The alias under which the scheduler knows it.
+    pub alias: Arc<str>,
+}
+
+/// How many more runs an executor takes at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Capacity {
+    /// Any number: what cannot start yet waits inside.
+    Unlimited,
+    /// This many.
+    Free(usize),
+}
+
+/// Runs an executor did not take, with the reason.
+#[derive(Debug)]
+pub struct Refused {
+    /// The runs, in order.
+    pub runs: Vec<Execution>,
+    /// Why: [`Unavailable`](crate::ErrorKind::Unavailable) when it is full, [`Closed`](crate::ErrorKind::Closed)
+    /// after shutdown.
+    pub error: Error,
+}
+
+/// What runs the runs.
+///
+/// # Guarantees
+/// 1. Every run that is taken is reported exactly once, whatever happens (cases `executor_reports_once`,
+///    `executor_survives_panics`).
+/// 2. `submit` never waits for a run to end, except in executors that run inline; what does not fit is refused, in
+///    order (case `executor_refuses_when_full`).
+/// 3. Runs start in the order of submission as places become free (case `executor_starts_in_order`).
+/// 4. `shutdown(Wait)` returns after the last taken run was reported; `shutdown(Now)` asks them to cancel, drops
+///    what has not started, and returns (cases `executor_shutdown_waits`, `executor_shutdown_now_returns`).
+/// 5. `start` works again after `shutdown` (case `executor_restarts`).
+/// 6. `shutdown` may be called from inside a run; it does not wait for that one (case
+///    `executor_shutdown_inside_a_run`).
+///
+/// **Source**: APScheduler 3.0 manual, "Custom executors".
+pub trait Executor: fmt::Debug + Send + Sync + 'static {
+    /// Makes ready. Threads may be started later, when they are needed.
+    fn start(&self, context: ExecutorContext) -> Result<(), Error>;
+
+    /// Takes runs.
+    fn submit(&self, runs: Vec<Execution>) -> Result<(), Refused>;
+
+    /// Stops one run by force, where that is possible; says whether it was. The run was asked to cancel before.
+    fn cancel(&self, run: RunId) -> bool {
+        let _ = run;
+        false
+    }
+
+    /// How many more runs it takes now.
+    fn capacity(&self) -> Capacity;
+
+    /// Stops.
+    fn shutdown(&self, how: Shutdown) -> Result<(), Error>;
+}
+
+/// Who is told of a run's progress; the engine, or a test.
+pub trait RunSink: Send + Sync {
+    /// The time.
+    fn now(&self) -> DateTime<Utc>;
+    /// The run starts now.
+    fn started(&self, run: &Arc<Run>);
+    /// The run is over. Called exactly once for every execution.
+    fn finished(&self, report: RunReport);
+    /// The scheduler, for the run's context.
+    fn scheduler(&self) -> Option<Scheduler> {
+        None
+    }
+}
+
+/// A run on its way through an executor. Whatever becomes of it, its end is reported exactly once: a run that is
+/// dropped is reported as abandoned.
+pub struct Execution {
+    parts: Option<Box<Parts>>,
+}
+
+struct Parts {
+    run: Arc<Run>,
+    task: Arc<Task>,
+    args: Args,
+    options: Arc<JobOptions>,
+    cancel: CancelToken,
+    sink: Arc<dyn RunSink>,
+    started_at: Option<DateTime<Utc>>,
+}
+
+impl Execution {
+    /// A run of `task`, reported to `sink`.
+    pub fn new(
+        run: Arc<Run>,
+        task: Arc<Task>,
+        args: Args,
+        options: Arc<JobOptions>,
+        sink: Arc<dyn RunSink>,
+    ) -> Self {
+        let cancel = CancelToken::new();
+        Self { parts: Some(Box::new(Parts { run, task, args, options, cancel, sink, started_at: None })) }
+    }
+
+    /// The run; `None` once it is reported, which only its owner could see.
+    pub fn run(&self) -> Option<&Arc<Run>> {
+        self.parts.as_ref().map(|parts| &parts.run)
+    }
+
+    /// The task.
+    pub fn task(&self) -> Option<&Arc<Task>> {
+        self.parts.as_ref().map(|parts| &parts.task)
+    }
+
+    /// The arguments.
+    pub fn args(&self) -> Option<&Args> {
+        self.parts.as_ref().map(|parts| &parts.args)
+    }
+
+    /// The options of its job.
+    pub fn options(&self) -> Option<&Arc<JobOptions>> {
+        self.parts.as_ref().map(|parts| &parts.options)
+    }
+
+    /// The token through which it is asked to stop.
+    pub fn cancel_token(&self) -> CancelToken {
+        self.parts.as_ref().map_or_else(CancelToken::new, |parts| parts.cancel.clone())
+    }
+
+    /// Judges once more whether the run may start, and says that it does. `None`: it was too late or asked to
+    /// stop, and is reported.
+    ///
+    /// For executors that run the task elsewhere; call [`finish`](Self::finish) afterwards.
+    pub fn begin(mut self) -> Option<(Self, RunContext)> {
+        let parts = self.parts.as_mut()?;
+        let now = parts.sink.now();
+        if parts.cancel.is_cancelled() {
+            self.finish(Outcome::Cancelled);
+            return None;
+        }
+        if is_too_late(parts.options.misfire_grace_time, parts.run.scheduled_time, now) {
+            self.finish(Outcome::Missed(MissReason::TooLate));
+            return None;
+        }
+        parts.started_at = Some(now);
+        parts.sink.started(&parts.run);
+        let (run, cancel) = (Arc::clone(&parts.run), parts.cancel.clone());
+        let context = RunContext::new(run, now, &parts.options, cancel, parts.sink.scheduler());
+        Some((self, context))
+    }
+
+    /// Runs the task on this thread and reports it. An async task is driven to its end by blocking.
+    pub fn run_blocking(self) {
+        let Some((execution, context)) = self.begin() else { return };
+        let Some(parts) = execution.parts.as_ref() else { return };
+        let _entered = Entered::new(context.clone());
+        let caught = std::panic::catch_unwind(AssertUnwindSafe(|| match parts.task.body() {
+            TaskBody::Sync(body) => body(&context, &parts.args),
+            TaskBody::Async(body) => pollster::block_on(body(context.clone(), parts.args.clone())),
+        }));
+        execution.finish(Outcome::of(caught.unwrap_or_else(|panic| Err(panicked(&*panic)))));
+    }
+
+    /// Runs the task as a future and reports it. A plain function runs at the first poll and blocks it. A future
+    /// that is dropped half-way reports the run as cancelled.
+    pub async fn run_async(self) {
+        let Some((mut execution, context)) = self.begin() else { return };
+        let Some(parts) = execution.parts.as_ref() else { return };
+        let (task, args) = (Arc::clone(&parts.task), parts.args.clone());
+        let guard = CancelOnDrop(Some(&mut execution));
+        let made = std::panic::catch_unwind(AssertUnwindSafe(|| match task.body() {
+            TaskBody::Sync(body) => {
+                let _entered = Entered::new(context.clone());
+                Err(body(&context, &args))
+            }
+            TaskBody::Async(body) => Ok(body(context.clone(), args.clone())),
+        }));
+        let result = match made {
+            Ok(Ok(future)) => CatchPanic(InContext { context, future }).await,
+            Ok(Err(result)) => result,
+            Err(panic) => Err(panicked(&*panic)),
+        };
+        guard.disarm();
+        execution.finish(Outcome::of(result));
+    }
+
+    /// Reports the end of the run.
+    pub fn finish(mut self, outcome: Outcome) {
+        self.report(outcome);
+    }
+
+    /// Lets go of a run that will not happen and that its scheduler reports in another way.
+    pub(crate) fn forget(mut self) {
+        self.parts = None;
+    }
+
+    fn report(&mut self, outcome: Outcome) {
+        let Some(parts) = self.parts.take() else { return };
+        let finished_at = parts.sink.now();
+        let (run, started_at) = (parts.run, parts.started_at);
+        parts.sink.finished(RunReport { run, outcome, started_at, finished_at });
+    }
+}
+
+impl Drop for Execution {
+    fn drop(&mut self) {
+        let Some(parts) = &self.parts else { return };
+        let outcome = match parts.cancel.is_cancelled() {
+            true => Outcome::Cancelled,
+            false => Outcome::Abandoned("the executor dropped the run".to_owned()),
+        };
+        self.report(outcome);
+    }
+}
+
+impl fmt::Debug for Execution {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Execution").field("run", &self.run()).finish_non_exhaustive()
+    }
+}
+
+struct CancelOnDrop<'a>(Option<&'a mut Execution>);
+
+impl CancelOnDrop<'_> {
+    fn disarm(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for CancelOnDrop<'_> {
+    fn drop(&mut self) {
+        if let Some(execution) = self.0.take() {
+            execution.report(Outcome::Cancelled);
+        }
+    }
+}
+
+struct CatchPanic(InContext<TaskFuture>);
+
+impl Future for CatchPanic {
+    type Output = TaskResult;
+    fn poll(mut self: std::pin::Pin<&mut Self>, cx: &mut std::task::Context<'_>) -> Poll<TaskResult> {
+        let polled = std::panic::catch_unwind(AssertUnwindSafe(|| std::pin::Pin::new(&mut self.0).poll(cx)));
+        polled.unwrap_or_else(|panic| Poll::Ready(Err(panicked(&*panic))))
+    }
+}
+
+fn panicked(panic: &(dyn std::any::Any + Send)) -> TaskError {
+    TaskError::panicked(format_args!("panicked: {}", panic_message(panic)))
+}

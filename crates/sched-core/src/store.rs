@@ -1,0 +1,394 @@
+//! The contract of a job store, and of the run queue that a store may have.
+//!
+//! Stores are synchronous, shared between threads and pooled inside. Every call is a batch: a turn of the engine
+//! makes a fixed number of calls, however many jobs are due.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use chrono_tz::Tz;
+use serde_json::Value;
+
+use crate::Error;
+use crate::clock::Clock;
+use crate::config::BuildContext;
+use crate::id::{FencingToken, JobId, RunId};
+use crate::job::{Cursor, Job, JobOptions};
+use crate::policy::ConflictPolicy;
+use crate::registry::Registry;
+use crate::run::Outcome;
+use crate::task::Call;
+
+/// What a store gets when it is started.
+#[derive(Clone)]
+pub struct StoreContext {
+    /// The alias under which the scheduler knows it.
+    pub alias: Arc<str>,
+    /// Decodes triggers and finds tasks.
+    pub registry: Arc<Registry>,
+    /// The time, for stores whose server has no clock of its own.
+    pub clock: Arc<dyn Clock>,
+    /// The scheduler's zone.
+    pub timezone: Tz,
+}
+
+impl StoreContext {
+    /// What [`JobRecord::decode`](crate::JobRecord::decode) needs.
+    pub fn build_context(&self) -> BuildContext<'_> {
+        BuildContext { registry: &self.registry, timezone: self.timezone }
+    }
+}
+
+impl fmt::Debug for StoreContext {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StoreContext").field("alias", &self.alias).finish_non_exhaustive()
+    }
+}
+
+/// What a store can do; constant while it is started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StoreTraits {
+    /// Jobs outlive the process, so closures are refused and delivery is durable by default.
+    pub persistent: bool,
+    /// Calls may wait for a server or a disk, so async adapters keep them off their event loop.
+    pub blocking: bool,
+    /// Other processes may write to it, so that a bounded poll looks for their jobs.
+    pub shared: bool,
+}
+
+/// What became of a job that was inserted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Inserted {
+    /// It is new.
+    Added,
+    /// It replaced one of the same id.
+    Replaced,
+    /// One of the same id was kept.
+    Kept,
+}
+
+/// Who claims, what, and for how long.
+#[derive(Debug, Clone)]
+pub struct ClaimRequest {
+    /// The scheduler's identity.
+    pub owner: Arc<str>,
+    /// Jobs due at or before this moment are claimed.
+    pub now: DateTime<Utc>,
+    /// At most this many.
+    pub limit: usize,
+    /// How long the claim holds when it is not committed.
+    pub lease: Duration,
+}
+
+/// Proof of a claim, given back when it is committed or finished.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claim {
+    /// The job.
+    pub id: JobId,
+    /// Fences off a stale owner.
+    pub token: FencingToken,
+    /// The store's own shortcut to the row; no meaning elsewhere.
+    pub slot: u64,
+}
+
+/// A job that is due and claimed.
+#[derive(Debug, Clone)]
+pub struct ClaimedJob {
+    /// The job as it was claimed.
+    pub job: Job,
+    /// Proof of the claim.
+    pub claim: Claim,
+}
+
+/// What a claimed job becomes.
+#[derive(Debug, Clone)]
+pub enum Advance {
+    /// It stays, with this cursor.
+    To(Cursor),
+    /// It is removed.
+    Remove,
+}
+
+/// One claimed job's commit: its new cursor, and the runs that are inserted in the same transaction.
+#[derive(Debug, Clone)]
+pub struct JobCommit {
+    /// Proof of the claim.
+    pub claim: Claim,
+    /// What the job becomes.
+    pub advance: Advance,
+    /// The runs to queue; empty for direct delivery.
+    pub runs: Vec<QueuedRun>,
+}
+
+/// What became of a commit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Committed {
+    /// It was applied. The runs that the overlap policy skipped are named; the others are queued.
+    Applied {
+        /// Fire times whose run was not queued because `max_instances` runs are unfinished.
+        skipped: Vec<DateTime<Utc>>,
+    },
+    /// The claim is no longer ours, or the job was changed or removed; nothing was written.
+    Stale,
+}
+
+/// A job as listed: decoded, or kept aside with the reason why it cannot be.
+#[derive(Debug, Clone)]
+pub enum StoredJob {
+    /// A job.
+    Job(Job),
+    /// A row that does not decode. It is never deleted and never blocks others.
+    Quarantined {
+        /// Its id.
+        id: JobId,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// Which jobs are listed.
+#[derive(Debug, Clone, Default)]
+pub struct JobFilter {
+    /// Jobs that come after this one in the listing's order.
+    pub after: Option<Job>,
+    /// At most this many; all when `None`.
+    pub limit: Option<usize>,
+}
+
+/// Where jobs live.
+///
+/// # Guarantees
+/// 1. Listings and claims are ordered by (next run time, id); jobs out of the schedule come last, by id (case
+///    `store_orders_by_time_then_id`).
+/// 2. Ids are unique. Of two concurrent inserts of one id, one is `Added` (case `store_ids_are_unique`).
+/// 3. A due job is claimed by at most one owner until its lease ends; a later claim has a greater token (cases
+///    `store_claims_once`, `store_reclaims_after_the_lease`).
+/// 4. `commit` writes cursor and runs of one job together or not at all; a stale claim writes nothing (case
+///    `store_refuses_stale_commits`).
+/// 5. A change by `update`, `remove` or a replacing `insert` makes claims on the job stale (case
+///    `store_changes_fence_claims`).
+/// 6. Times keep whole microseconds, or are rounded up where a store says so (case
+///    `store_keeps_microseconds`).
+/// 7. A replacing `insert` of a job with the same schedule keeps the cursor (case
+///    `store_replace_keeps_the_cursor`).
+/// 8. Calls fail before `start` and after `shutdown` with [`Closed`](crate::ErrorKind::Closed); `start` works
+///    again after `shutdown` (case `store_restarts`).
+///
+/// **Errors**: retryable ones are [`Unavailable`](crate::ErrorKind::Unavailable) or
+/// [`Timeout`](crate::ErrorKind::Timeout); the engine repeats the turn.
+/// **Source**: APScheduler 3.0 manual, "Custom job stores".
+pub trait JobStore: fmt::Debug + Send + Sync + 'static {
+    /// Connects and makes ready.
+    fn start(&self, context: StoreContext) -> Result<(), Error>;
+
+    /// Lets go of every resource.
+    fn shutdown(&self) -> Result<(), Error>;
+
+    /// What the store can do.
+    fn traits(&self) -> StoreTraits;
+
+    /// Inserts jobs; each gets its own answer.
+    ///
+    /// **Errors**, per job: [`AlreadyExists`](crate::ErrorKind::AlreadyExists) under [`ConflictPolicy::Error`],
+    /// [`InvalidJob`](crate::ErrorKind::InvalidJob) when it cannot be stored.
+    fn insert(&self, jobs: &[Job], conflict: ConflictPolicy) -> Result<Vec<Result<Inserted, Error>>, Error>;
+
+    /// Replaces stored jobs whose revision equals the given one, and counts it up; each gets its own answer.
+    ///
+    /// **Errors**, per job: [`NotFound`](crate::ErrorKind::NotFound), [`Stale`](crate::ErrorKind::Stale).
+    fn update(&self, jobs: &[Job]) -> Result<Vec<Result<(), Error>>, Error>;
+
+    /// Removes jobs; says of each whether it was there.
+    fn remove(&self, ids: &[JobId]) -> Result<Vec<bool>, Error>;
+
+    /// Removes all jobs; says how many. Runs stay.
+    fn clear(&self) -> Result<usize, Error>;
+
+    /// Looks jobs up.
+    fn get(&self, ids: &[JobId]) -> Result<Vec<Option<Job>>, Error>;
+
+    /// Lists jobs in order.
+    fn list(&self, filter: &JobFilter) -> Result<Vec<StoredJob>, Error>;
+
+    /// When the earliest job is due, or the earliest claim's lease ends; `None` when nothing is scheduled.
+    fn next_wakeup(&self) -> Result<Option<DateTime<Utc>>, Error>;
+
+    /// Claims due jobs, in order.
+    fn claim_due(&self, request: &ClaimRequest) -> Result<Vec<ClaimedJob>, Error>;
+
+    /// Commits claimed jobs; each gets its own answer.
+    fn commit(&self, commits: Vec<JobCommit>) -> Result<Vec<Committed>, Error>;
+
+    /// The run queue, when the store has one. Without it delivery is direct and the store serves one scheduler.
+    fn runs(&self) -> Option<&dyn RunQueue> {
+        None
+    }
+}
+
+/// A run in a queue.
+#[derive(Debug, Clone)]
+pub struct QueuedRun {
+    /// Its id.
+    pub id: RunId,
+    /// Its job; `None` when it was queued directly.
+    pub job_id: Option<JobId>,
+    /// What to run.
+    pub call: Call,
+    /// The trigger's fire time, or when it was queued.
+    pub fire_time: DateTime<Utc>,
+    /// Not before this moment.
+    pub scheduled_time: DateTime<Utc>,
+    /// Higher runs first.
+    pub priority: i32,
+    /// The options of its job or task.
+    pub options: Arc<JobOptions>,
+}
+
+/// A run that is claimed from a queue.
+#[derive(Debug, Clone)]
+pub struct ClaimedRun {
+    /// The run.
+    pub run: QueuedRun,
+    /// 1 for the first attempt, one more each time its lease ended.
+    pub attempt: u32,
+    /// Fences off a stale owner.
+    pub token: FencingToken,
+}
+
+/// Proof of a claim on a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RunClaim {
+    /// The run.
+    pub id: RunId,
+    /// The claim's token.
+    pub token: FencingToken,
+}
+
+/// The end of a claimed run.
+#[derive(Debug, Clone)]
+pub struct FinishedRun {
+    /// Proof of the claim.
+    pub claim: RunClaim,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// When it started, if it did.
+    pub started_at: Option<DateTime<Utc>>,
+    /// When it ended.
+    pub finished_at: DateTime<Utc>,
+}
+
+/// Where a run stands in its queue.
+#[derive(Debug, Clone, PartialEq)]
+pub enum RunState {
+    /// It waits.
+    Queued,
+    /// It is leased to a scheduler.
+    Running {
+        /// The scheduler.
+        owner: Arc<str>,
+        /// Until when, unless it renews.
+        lease_until: DateTime<Utc>,
+    },
+    /// It is over. The row is kept for the run's `result_ttl`.
+    Finished {
+        /// How it ended.
+        outcome: Outcome,
+        /// When it started, if it did.
+        started_at: Option<DateTime<Utc>>,
+        /// When it ended.
+        finished_at: DateTime<Utc>,
+    },
+}
+
+/// A run's row.
+#[derive(Debug, Clone)]
+pub struct RunRecord {
+    /// The run.
+    pub run: QueuedRun,
+    /// Attempts so far.
+    pub attempt: u32,
+    /// Where it stands.
+    pub state: RunState,
+}
+
+/// Which runs are listed.
+#[derive(Debug, Clone, Default)]
+pub struct RunFilter {
+    /// Only of this job.
+    pub job_id: Option<JobId>,
+    /// Runs whose id is greater.
+    pub after: Option<RunId>,
+    /// At most this many; all when `None`.
+    pub limit: Option<usize>,
+}
+
+/// How many rows a queue has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct RunCounts {
+    /// Waiting.
+    pub queued: usize,
+    /// Leased.
+    pub running: usize,
+    /// Over and kept.
+    pub finished: usize,
+}
+
+/// Runs that wait, run and are over.
+///
+/// # Guarantees
+/// 1. A run is claimed by at most one owner until its lease ends; a later claim has a greater token and attempt
+///    (case `queue_claims_once`).
+/// 2. Claims are ordered by (priority descending, scheduled time, id) and never exceed the limits of their job and
+///    task (cases `queue_orders_by_priority`, `queue_keeps_the_limits`).
+/// 3. `renew` and `finish` with a stale token are refused and write nothing (case `queue_refuses_stale_tokens`).
+/// 4. (job id, fire time) is unique: a fire time never becomes two runs (case `queue_fire_times_are_unique`).
+/// 5. A finished run is readable any number of times until its `result_ttl` ends (case `queue_keeps_results`).
+pub trait RunQueue: Send + Sync {
+    /// Queues runs. A run whose job and fire time exist is dropped silently.
+    fn enqueue(&self, runs: Vec<QueuedRun>) -> Result<(), Error>;
+
+    /// Claims runs whose scheduled time has come and whose executor is among `executors` (alias, free places).
+    fn claim(
+        &self,
+        request: &ClaimRequest,
+        executors: &[(Arc<str>, usize)],
+    ) -> Result<Vec<ClaimedRun>, Error>;
+
+    /// Extends leases; says of each claim whether it is still ours.
+    fn renew(&self, claims: &[RunClaim], lease: Duration) -> Result<Vec<bool>, Error>;
+
+    /// Ends runs; says of each claim whether it was still ours.
+    fn finish(&self, finished: Vec<FinishedRun>) -> Result<Vec<bool>, Error>;
+
+    /// Gives claims back unfinished, so that others may take them at once.
+    fn release(&self, claims: &[RunClaim]) -> Result<(), Error>;
+
+    /// A run's row. **Errors**: [`NotFound`](crate::ErrorKind::NotFound).
+    fn result(&self, id: RunId) -> Result<RunRecord, Error>;
+
+    /// Lists runs by id.
+    fn list(&self, filter: &RunFilter) -> Result<Vec<RunRecord>, Error>;
+
+    /// Puts runs whose lease ended back into the queue; says which.
+    fn reap(&self) -> Result<Vec<RunId>, Error>;
+
+    /// Deletes finished runs whose time to live ended, at most `limit`; says how many.
+    fn cleanup(&self, limit: usize) -> Result<usize, Error>;
+
+    /// How many rows there are.
+    fn counts(&self) -> Result<RunCounts, Error>;
+
+    /// When the next waiting run is to start or the next lease ends.
+    fn next_wakeup(&self) -> Result<Option<DateTime<Utc>>, Error>;
+}
+
+/// The value of a finished run. **Errors**: [`Unexpected`](crate::ErrorKind::Unexpected) naming the outcome when it
+/// did not succeed.
+pub fn outcome_value(outcome: &Outcome) -> Result<Value, Error> {
+    match outcome {
+        Outcome::Succeeded(value) => Ok(value.clone()),
+        other => Err(Error::new(crate::ErrorKind::Unexpected, format!("the run {other}"))),
+    }
+}

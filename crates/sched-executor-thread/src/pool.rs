@@ -1,0 +1,265 @@
+//! The pool: a queue, and threads that are started when they are needed and end when the pool is closed.
+//!
+//! One pool serves from one start of its executor to the next shutdown; threads that outlive a shutdown keep the old
+//! pool, so that a new start has nothing to do with them.
+//!
+//! Hands are added one by one: whoever puts a run into the queue calls one worker, and a worker that leaves runs behind
+//! in the queue calls the next before it begins. A burst of short runs is so done by few threads, and a run that blocks
+//! never keeps others waiting while the pool may grow.
+
+use std::cell::Cell;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex, MutexGuard};
+use sched_core::{CancelToken, Capacity, Error, ErrorKind, Execution, Refused, RunId, Shutdown};
+
+use crate::contain;
+
+/// How large a pool may become.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    pub(crate) max_workers: usize,
+    /// How many runs may wait when all workers are busy; any number when `None`.
+    pub(crate) queue_size: Option<usize>,
+}
+
+/// Threads that serve one queue.
+#[derive(Debug)]
+pub(crate) struct Pool {
+    limits: Limits,
+    alias: Arc<str>,
+    /// Threads are named after it, with their number.
+    thread_name: String,
+    state: Mutex<State>,
+    /// Workers wait here for runs.
+    work: Condvar,
+    /// Shutdowns wait here for workers to end.
+    rest: Condvar,
+}
+
+#[derive(Debug)]
+struct State {
+    open: bool,
+    queue: VecDeque<Execution>,
+    /// One place for each worker there ever was: what it runs.
+    running: Vec<Option<CancelToken>>,
+    /// How many of them run something.
+    busy: usize,
+    /// Workers that have not ended.
+    alive: usize,
+    /// Workers that wait for work.
+    idle: usize,
+    /// Workers whose run waits in a shutdown of this very pool.
+    halted: usize,
+    /// Whether a worker was called that has not come yet; it calls the next one itself.
+    called: bool,
+}
+
+/// What brings another worker to the queue.
+enum Call {
+    Nobody,
+    Idle,
+    New(usize),
+}
+
+thread_local! {
+    /// The address of the pool whose worker this thread is.
+    static HOME: Cell<usize> = const { Cell::new(0) };
+}
+
+impl Pool {
+    pub(crate) fn new(limits: Limits, alias: Arc<str>, thread_name: &str) -> Arc<Self> {
+        let state = State {
+            open: true,
+            queue: VecDeque::new(),
+            running: Vec::new(),
+            busy: 0,
+            alive: 0,
+            idle: 0,
+            halted: 0,
+            called: false,
+        };
+        // A thread's name cannot hold NUL.
+        let thread_name = thread_name.replace('\0', "");
+        let (work, rest) = (Condvar::new(), Condvar::new());
+        Arc::new(Self { limits, alias, thread_name, state: Mutex::new(state), work, rest })
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
+        self.state.lock().open
+    }
+
+    pub(crate) fn submit(self: &Arc<Self>, mut runs: Vec<Execution>) -> Result<(), Refused> {
+        let mut state = self.state.lock();
+        if !state.open {
+            return Err(Refused { runs, error: closed(&self.alias) });
+        }
+        let room = self.room(&state).unwrap_or(usize::MAX);
+        let mut refused = if runs.len() > room { runs.split_off(room) } else { Vec::new() };
+        state.queue.extend(runs);
+        let stranded = self.call_worker(state);
+        refused.splice(0..0, stranded);
+        if refused.is_empty() {
+            return Ok(());
+        }
+        let message = format!("executor \"{}\" is full", self.alias);
+        Err(Refused { runs: refused, error: Error::new(ErrorKind::Unavailable, message) })
+    }
+
+    pub(crate) fn capacity(&self) -> Capacity {
+        let state = self.state.lock();
+        match self.room(&state) {
+            _ if !state.open => Capacity::Free(0),
+            None => Capacity::Unlimited,
+            Some(room) => Capacity::Free(room),
+        }
+    }
+
+    /// Drops a run that waits; says whether it did.
+    pub(crate) fn cancel(&self, run: RunId) -> bool {
+        let mut state = self.state.lock();
+        let is_wanted = |waiting: &Execution| waiting.run().is_some_and(|waiting| waiting.id == run);
+        let place = state.queue.iter().position(is_wanted);
+        let taken = place.and_then(|place| state.queue.remove(place));
+        drop(state);
+        taken.map(give_up).is_some()
+    }
+
+    pub(crate) fn shutdown(self: &Arc<Self>, how: Shutdown) {
+        let mut state = self.state.lock();
+        state.open = false;
+        self.work.notify_all();
+        drop(state);
+        let is_over = match how {
+            Shutdown::Wait => self.wait(None),
+            Shutdown::WaitFor(limit) => self.wait(Some(limit)),
+            Shutdown::Now => false,
+        };
+        if !is_over {
+            self.abandon();
+        }
+    }
+
+    /// Waits until every worker has ended, but for those that wait here themselves; says whether they have.
+    fn wait(self: &Arc<Self>, limit: Option<Duration>) -> bool {
+        let is_inside = HOME.get() == Arc::as_ptr(self).addr();
+        if is_inside {
+            let mut state = self.state.lock();
+            state.halted += 1;
+            self.rest.notify_all();
+            // This worker serves the queue no more, so another may take its place.
+            self.call_worker(state).into_iter().for_each(give_up);
+        }
+        let mut state = self.state.lock();
+        let goes_on = |state: &mut State| state.alive > state.halted || !state.queue.is_empty();
+        let timed_out = match limit {
+            Some(limit) => self.rest.wait_while_for(&mut state, goes_on, limit).timed_out(),
+            None => {
+                self.rest.wait_while(&mut state, goes_on);
+                false
+            }
+        };
+        state.halted -= usize::from(is_inside);
+        !timed_out
+    }
+
+    /// Asks runs to cancel, and drops those that wait.
+    fn abandon(&self) {
+        let mut state = self.state.lock();
+        let waiting = std::mem::take(&mut state.queue);
+        let running: Vec<CancelToken> = state.running.iter().flatten().cloned().collect();
+        drop(state);
+        running.iter().for_each(CancelToken::cancel);
+        waiting.into_iter().for_each(give_up);
+    }
+
+    /// How many more runs are taken; any number when `None`.
+    fn room(&self, state: &State) -> Option<usize> {
+        let most = self.limits.queue_size?.saturating_add(self.limits.max_workers);
+        Some(most.saturating_sub(state.queue.len() + state.busy))
+    }
+
+    /// Brings one more worker to the queue, if there is anything for it to do. When not even one thread can be had,
+    /// the queue is answered.
+    fn call_worker(self: &Arc<Self>, mut state: MutexGuard<'_, State>) -> Vec<Execution> {
+        let call = state.call(self.limits.max_workers);
+        drop(state);
+        let number = match call {
+            Call::Nobody => return Vec::new(),
+            Call::Idle => {
+                self.work.notify_one();
+                return Vec::new();
+            }
+            Call::New(number) => number,
+        };
+        let pool = Arc::clone(self);
+        let thread = thread::Builder::new().name(format!("{}-{number}", self.thread_name));
+        let Err(error) = thread.spawn(move || pool.serve(number)) else { return Vec::new() };
+        tracing::warn!(executor = &*self.alias, %error, "a thread could not be started");
+        let mut state = self.state.lock();
+        state.called = false;
+        state.alive -= 1;
+        self.rest.notify_all();
+        if state.alive > state.halted { Vec::new() } else { std::mem::take(&mut state.queue).into() }
+    }
+
+    /// The life of a worker.
+    fn serve(self: Arc<Self>, number: usize) {
+        HOME.set(Arc::as_ptr(&self).addr());
+        let mut state = self.state.lock();
+        state.called = false;
+        loop {
+            if let Some(run) = state.queue.pop_front() {
+                state.running[number] = Some(run.cancel_token());
+                state.busy += 1;
+                let stranded = self.call_worker(state);
+                debug_assert!(stranded.is_empty(), "this worker is alive");
+                contain(|| run.run_blocking());
+                state = self.state.lock();
+                state.running[number] = None;
+                state.busy -= 1;
+            } else if state.open {
+                state.idle += 1;
+                self.work.wait(&mut state);
+                state.idle -= 1;
+                state.called = false;
+            } else {
+                break;
+            }
+        }
+        state.alive -= 1;
+        self.rest.notify_all();
+    }
+}
+
+impl State {
+    fn call(&mut self, max_workers: usize) -> Call {
+        if self.called || self.queue.is_empty() {
+            return Call::Nobody;
+        }
+        if self.idle > 0 {
+            self.called = true;
+            return Call::Idle;
+        }
+        if self.alive - self.halted >= max_workers {
+            return Call::Nobody;
+        }
+        self.called = true;
+        self.alive += 1;
+        self.running.push(None);
+        Call::New(self.running.len() - 1)
+    }
+}
+
+/// Drops a run that has not started; it reports itself as cancelled.
+fn give_up(run: Execution) {
+    run.cancel_token().cancel();
+    contain(|| drop(run));
+}
+
+pub(crate) fn closed(alias: &str) -> Error {
+    Error::new(ErrorKind::Closed, format!("executor \"{alias}\" is shut down"))
+}

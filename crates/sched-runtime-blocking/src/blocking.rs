@@ -1,0 +1,71 @@
+//! A scheduler on the calling thread.
+
+use std::ops::Deref;
+use std::sync::Arc;
+
+use sched_core::{Error, Scheduler, SchedulerBuilder, StartMode};
+use serde_json::Value;
+
+use crate::threads::{Threads, drive};
+
+/// A scheduler that runs on the thread that starts it.
+///
+/// [`start`](Self::start) returns after the scheduler was shut down, from a task, a listener, another thread with a
+/// clone of the [`Scheduler`], or a signal.
+#[derive(Debug)]
+pub struct BlockingScheduler {
+    scheduler: Scheduler,
+}
+
+impl BlockingScheduler {
+    /// A scheduler with defaults for everything. **Errors**: those of [`Scheduler::new`].
+    pub fn new() -> Result<Self, Error> {
+        Scheduler::new().map(Self::from)
+    }
+
+    /// A scheduler from a configuration dictionary. **Errors**: those of [`Scheduler::from_config`].
+    pub fn from_config(config: Value) -> Result<Self, Error> {
+        Scheduler::from_config(config).map(Self::from)
+    }
+
+    /// A scheduler from a builder. **Errors**: those of [`SchedulerBuilder::build`].
+    pub fn build(builder: SchedulerBuilder) -> Result<Self, Error> {
+        builder.build().map(Self::from)
+    }
+
+    /// Starts, and returns once the scheduler was shut down. The first store's loop runs on this thread, those of
+    /// further stores on threads of their own.
+    ///
+    /// **Errors**: those of [`Scheduler::start_on`].
+    pub fn start(&self) -> Result<(), Error> {
+        self.start_in(StartMode::Running)
+    }
+
+    /// As [`start`](Self::start), but nothing fires until `resume` is called.
+    pub fn start_paused(&self) -> Result<(), Error> {
+        self.start_in(StartMode::Paused)
+    }
+
+    fn start_in(&self, mode: StartMode) -> Result<(), Error> {
+        let threads = Arc::new(Threads::keeping_the_first());
+        self.scheduler.start_on(Arc::clone(&threads) as Arc<_>, mode)?;
+        if let Some(driver) = threads.kept() {
+            drive(driver);
+        }
+        threads.join();
+        Ok(())
+    }
+}
+
+impl From<Scheduler> for BlockingScheduler {
+    fn from(scheduler: Scheduler) -> Self {
+        Self { scheduler }
+    }
+}
+
+impl Deref for BlockingScheduler {
+    type Target = Scheduler;
+    fn deref(&self) -> &Scheduler {
+        &self.scheduler
+    }
+}

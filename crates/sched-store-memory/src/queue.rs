@@ -1,0 +1,297 @@
+//! The runs: waiting by executor, priority and time; leased; and over, until their time to live ends.
+//!
+//! A run that a limit holds back is parked at its gate and comes back when a place there is free, so that a claim
+//! looks only at runs it can take, however many wait behind a limit. Nothing here locks or reads a clock.
+
+mod gate;
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
+use std::sync::Arc;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use rustc_hash::FxHashSet;
+use sched_core::{
+    ClaimRequest, ClaimedRun, FencingToken, FinishedRun, JobId, Overlap, QueuedRun, RunClaim, RunCounts, RunFilter,
+    RunId, RunRecord, RunState,
+};
+
+use self::gate::{Gate, Gates};
+
+/// Where a waiting run stands among those of its executor.
+type Place = (Reverse<i32>, DateTime<Utc>, RunId);
+
+/// The waiting runs of one executor; the first of each priority is the earliest.
+type Line = BTreeMap<Reverse<i32>, BTreeSet<(DateTime<Utc>, RunId)>>;
+
+/// All runs of a store.
+#[derive(Debug, Default)]
+pub(crate) struct RunTable {
+    rows: BTreeMap<RunId, Row>,
+    /// The job and fire time of every row that has a job.
+    fires: FxHashSet<(JobId, DateTime<Utc>)>,
+    lines: BTreeMap<Arc<str>, Line>,
+    gates: Gates,
+    leased: BTreeSet<(DateTime<Utc>, RunId)>,
+    /// Finished runs by the moment they may be deleted.
+    kept: BTreeSet<(DateTime<Utc>, RunId)>,
+    /// Rows that were deleted, for their owner to drop outside its lock.
+    deleted: Vec<QueuedRun>,
+}
+
+/// Who gets what is claimed, and until when.
+#[derive(Debug)]
+pub(crate) struct Lease {
+    pub(crate) owner: Arc<str>,
+    pub(crate) until: DateTime<Utc>,
+}
+
+#[derive(Debug)]
+struct Row {
+    run: QueuedRun,
+    attempt: u32,
+    token: u64,
+    state: RunState,
+}
+
+impl Row {
+    fn place(&self) -> Place {
+        (Reverse(self.run.priority), self.run.scheduled_time, self.run.id)
+    }
+
+    fn record(&self) -> RunRecord {
+        RunRecord { run: self.run.clone(), attempt: self.attempt, state: self.state.clone() }
+    }
+
+    /// The end of its lease, when the claim is still open.
+    fn lease_of(&self, claim: RunClaim) -> Option<DateTime<Utc>> {
+        match self.state {
+            RunState::Running { lease_until, .. } if self.token == claim.token.0 => Some(lease_until),
+            _ => None,
+        }
+    }
+}
+
+impl RunTable {
+    /// Queues the runs of one commit as its overlap policy says; answers the fire times that it skipped. A place that
+    /// is free before the batch is enough for all of the batch.
+    pub(crate) fn admit(&mut self, runs: Vec<QueuedRun>) -> Vec<DateTime<Utc>> {
+        let skips = |run: &QueuedRun| run.options.overlap == Overlap::Skip && self.gates.is_job_full(run);
+        let skip: Vec<bool> = runs.iter().map(skips).collect();
+        let mut skipped = Vec::new();
+        for (run, skip) in runs.into_iter().zip(skip) {
+            match skip && !self.is_known(&run) {
+                true => skipped.push(run.fire_time),
+                false => self.push(run),
+            }
+        }
+        skipped
+    }
+
+    /// Queues a run, unless its id, or its job and fire time, are there.
+    pub(crate) fn push(&mut self, run: QueuedRun) {
+        if self.is_known(&run) {
+            return;
+        }
+        self.fires.extend(fire_of(&run));
+        self.gates.enter(&run);
+        let row = Row { run, attempt: 0, token: 0, state: RunState::Queued };
+        line_up(&mut self.lines, &row);
+        self.rows.insert(row.run.id, row);
+    }
+
+    /// Claims due runs for executors with free places, in order.
+    pub(crate) fn claim(
+        &mut self,
+        request: &ClaimRequest,
+        executors: &[(Arc<str>, usize)],
+        lease: &Lease,
+        last_token: &mut u64,
+    ) -> Vec<ClaimedRun> {
+        let mut free = executors.to_vec();
+        let mut claimed = Vec::new();
+        while claimed.len() < request.limit {
+            free.retain(|(_, places)| *places > 0);
+            let Some((place, at)) = self.first_due(request.now, &free) else { break };
+            self.leave_line(&free[at].0, place);
+            let Some(row) = self.rows.get_mut(&place.2) else { continue };
+            match self.gates.take(&row.run) {
+                Ok(()) => {
+                    *last_token += 1;
+                    (row.token, row.attempt) = (*last_token, row.attempt + 1);
+                    row.state = RunState::Running { owner: Arc::clone(&lease.owner), lease_until: lease.until };
+                    self.leased.insert((lease.until, row.run.id));
+                    free[at].1 -= 1;
+                    let (run, token) = (row.run.clone(), FencingToken(row.token));
+                    claimed.push(ClaimedRun { run, attempt: row.attempt, token });
+                }
+                Err(shut) => {
+                    self.gates.park(&shut, place);
+                    self.call_others(place.2, &shut);
+                }
+            }
+        }
+        claimed
+    }
+
+    /// Extends a lease; says whether the claim is still open.
+    pub(crate) fn renew(&mut self, claim: RunClaim, until: DateTime<Utc>) -> bool {
+        let Some(row) = self.rows.get_mut(&claim.id) else { return false };
+        let Some(before) = row.lease_of(claim) else { return false };
+        if let RunState::Running { lease_until, .. } = &mut row.state {
+            *lease_until = until;
+        }
+        self.leased.remove(&(before, claim.id));
+        self.leased.insert((until, claim.id))
+    }
+
+    /// Ends a run; says whether the claim was still open.
+    pub(crate) fn finish(&mut self, finished: FinishedRun) -> bool {
+        let FinishedRun { claim, outcome, started_at, finished_at } = finished;
+        let Some(row) = self.rows.get_mut(&claim.id) else { return false };
+        let Some(lease_until) = row.lease_of(claim) else { return false };
+        row.state = RunState::Finished { outcome, started_at, finished_at };
+        self.leased.remove(&(lease_until, claim.id));
+        let freed = self.gates.leave(&row.run);
+        let ttl = row.run.options.result_ttl;
+        if ttl.is_zero() {
+            self.delete(claim.id);
+        } else {
+            let end = TimeDelta::from_std(ttl).ok().and_then(|ttl| finished_at.checked_add_signed(ttl));
+            self.kept.insert((end.unwrap_or(DateTime::<Utc>::MAX_UTC), claim.id));
+        }
+        self.call(freed);
+        true
+    }
+
+    /// Gives a claim back; the attempt does not count.
+    pub(crate) fn release(&mut self, claim: RunClaim) {
+        let lease_until = self.rows.get(&claim.id).and_then(|row| row.lease_of(claim));
+        if let Some(lease_until) = lease_until {
+            self.requeue(lease_until, claim.id);
+            if let Some(row) = self.rows.get_mut(&claim.id) {
+                row.attempt -= 1;
+            }
+        }
+    }
+
+    /// Puts runs back whose lease ran out before `now`; says which.
+    pub(crate) fn take_back(&mut self, now: DateTime<Utc>) -> Vec<RunId> {
+        let ended: Vec<_> = self.leased.iter().take_while(|(until, _)| *until < now).copied().collect();
+        ended.iter().for_each(|(until, id)| self.requeue(*until, *id));
+        ended.into_iter().map(|(_, id)| id).collect()
+    }
+
+    /// Deletes finished runs whose time to live has ended; says how many.
+    pub(crate) fn cleanup(&mut self, now: DateTime<Utc>, limit: usize) -> usize {
+        let ended: Vec<_> = self.kept.iter().take_while(|(end, _)| *end <= now).take(limit).copied().collect();
+        for place in &ended {
+            self.kept.remove(place);
+            self.delete(place.1);
+        }
+        ended.len()
+    }
+
+    pub(crate) fn get(&self, id: RunId) -> Option<RunRecord> {
+        self.rows.get(&id).map(Row::record)
+    }
+
+    pub(crate) fn list(&self, filter: &RunFilter) -> Vec<RunRecord> {
+        let after = filter.after.map_or(Bound::Unbounded, Bound::Excluded);
+        let rows = self.rows.range((after, Bound::Unbounded)).map(|(_, row)| row);
+        let wanted = rows.filter(|row| filter.job_id.is_none() || row.run.job_id == filter.job_id);
+        wanted.take(filter.limit.unwrap_or(usize::MAX)).map(Row::record).collect()
+    }
+
+    pub(crate) fn counts(&self) -> RunCounts {
+        let (running, finished) = (self.leased.len(), self.kept.len());
+        RunCounts { queued: self.rows.len() - running - finished, running, finished }
+    }
+
+    /// When the next run that no limit holds back is to start, or the earliest lease no longer holds.
+    pub(crate) fn next_wakeup(&self) -> Option<DateTime<Utc>> {
+        let starts = self.lines.values().flat_map(BTreeMap::values).filter_map(BTreeSet::first).map(|(time, _)| *time);
+        let lease_end = self.leased.first().map(|(until, _)| *until + TimeDelta::microseconds(1));
+        starts.chain(lease_end).min()
+    }
+
+    /// Takes out the rows that were deleted since the last call.
+    pub(crate) fn take_deleted(&mut self) -> Vec<QueuedRun> {
+        std::mem::take(&mut self.deleted)
+    }
+
+    fn is_known(&self, run: &QueuedRun) -> bool {
+        self.rows.contains_key(&run.id) || fire_of(run).is_some_and(|fire| self.fires.contains(&fire))
+    }
+
+    /// The first due run of these executors, and the executor's index.
+    fn first_due(&self, now: DateTime<Utc>, executors: &[(Arc<str>, usize)]) -> Option<(Place, usize)> {
+        let firsts = executors.iter().enumerate().filter_map(|(at, (alias, _))| {
+            let mut classes = self.lines.get(alias)?.iter();
+            classes.find_map(|(priority, runs)| {
+                let (time, id) = *runs.first()?;
+                (time <= now).then_some(((*priority, time, id), at))
+            })
+        });
+        firsts.min()
+    }
+
+    fn leave_line(&mut self, executor: &Arc<str>, (priority, time, id): Place) {
+        let Some(line) = self.lines.get_mut(executor) else { return };
+        if let Some(runs) = line.get_mut(&priority) {
+            runs.remove(&(time, id));
+            if runs.is_empty() {
+                line.remove(&priority);
+            }
+        }
+        if line.is_empty() {
+            self.lines.remove(executor);
+        }
+    }
+
+    /// Ends a lease without ending the run.
+    fn requeue(&mut self, lease_until: DateTime<Utc>, id: RunId) {
+        self.leased.remove(&(lease_until, id));
+        let Some(row) = self.rows.get_mut(&id) else { return };
+        row.state = RunState::Queued;
+        line_up(&mut self.lines, row);
+        let freed = self.gates.give_back(&row.run);
+        self.call(freed);
+    }
+
+    /// A run was parked at one gate: whoever is parked at another gate that it passed may go in its place.
+    fn call_others(&mut self, parked: RunId, shut: &Gate) {
+        let Some(row) = self.rows.get(&parked) else { return };
+        let freed = self.gates.others(&row.run, shut);
+        self.call(freed);
+    }
+
+    /// Lets parked runs line up again.
+    fn call(&mut self, freed: Vec<Place>) {
+        for (_, _, id) in freed {
+            if let Some(row) = self.rows.get(&id) {
+                line_up(&mut self.lines, row);
+            }
+        }
+    }
+
+    fn delete(&mut self, id: RunId) {
+        if let Some(row) = self.rows.remove(&id) {
+            if let Some(fire) = fire_of(&row.run) {
+                self.fires.remove(&fire);
+            }
+            self.deleted.push(row.run);
+        }
+    }
+}
+
+fn fire_of(run: &QueuedRun) -> Option<(JobId, DateTime<Utc>)> {
+    run.job_id.clone().map(|job_id| (job_id, run.fire_time))
+}
+
+fn line_up(lines: &mut BTreeMap<Arc<str>, Line>, row: &Row) {
+    let (priority, time, id) = row.place();
+    let line = lines.entry(Arc::clone(&row.run.options.executor)).or_default();
+    line.entry(priority).or_default().insert((time, id));
+}

@@ -1,0 +1,201 @@
+//! The scheduler suite: what every scheduler must do, whatever its store and its executors.
+//!
+//! A case plays in a [`World`]: a scheduler on a [`SimClock`](crate::SimClock), driven by a [`ManualRuntime`], so that
+//! hours pass in microseconds and nothing sleeps. [`scheduler_suite!`](crate::scheduler_suite) makes one test of each
+//! case. It deliberately does not test adapters, which sleep for real; see the facade's `adapters` tests.
+//!
+//! In reading order: [`fixture`] makes worlds; [`runtime`], [`recorder`], [`executors`], [`stores`] and [`triggers`] are
+//! what they are made of; the other modules are cases.
+
+pub mod changes;
+pub mod durable;
+pub mod executors;
+pub mod firing;
+pub mod fixture;
+pub mod jobs;
+pub mod lifecycle;
+pub mod overlap;
+pub mod parts;
+pub mod recorder;
+pub mod runtime;
+pub mod stores;
+pub mod transfer;
+pub mod triggers;
+pub mod trouble;
+
+pub use self::executors::{HeldExecutor, Refusal};
+pub use self::fixture::{Fixture, Trace, World};
+pub use self::recorder::{Recorder, word};
+pub use self::runtime::ManualRuntime;
+pub use self::stores::FaultyStore;
+pub use self::triggers::{Every, Faulty};
+#[doc(hidden)]
+pub use sched_core::Error;
+
+/// Makes one test of each case of the scheduler suite. The argument names a function without arguments that makes a
+/// [`Fixture`].
+///
+/// # Example
+/// ```ignore
+/// fn fixture() -> Fixture {
+///     Fixture::new(|| Arc::new(MemoryStore::new()), || Arc::new(DebugExecutor::new()))
+/// }
+/// sched_testkit::scheduler_suite!(fixture);
+/// ```
+#[macro_export]
+macro_rules! scheduler_suite {
+    ($make:ident) => {
+        $crate::scheduler_cases! { $make; lifecycle:
+            a_started_scheduler_cannot_be_started_or_configured
+            a_stopped_scheduler_cannot_pause_resume_or_shut_down
+            the_state_follows_every_switch
+            start_adds_pending_jobs_and_then_tells_of_itself
+            shutdown_stops_every_part_once
+            a_second_shutdown_is_refused
+            a_paused_scheduler_fires_nothing_and_rests
+            started_paused_nothing_fires_until_resumed
+            pausing_leaves_running_runs_alone
+            a_restarted_scheduler_runs_jobs_again
+            a_task_may_shut_the_scheduler_down
+            a_task_may_shut_down_with_others_behind_it
+            a_listener_may_shut_the_scheduler_down
+            shutdown_with_a_deadline_cancels_what_is_left
+            shutdown_now_reports_every_submitted_run
+            shutdown_waits_for_queued_runs
+            a_failed_start_leaves_nothing_behind
+            a_conflicting_pending_job_fails_the_start
+            pending_jobs_survive_a_new_configuration
+        }
+        $crate::scheduler_cases! { $make; parts:
+            an_executor_is_started_with_the_scheduler
+            a_job_store_is_started_with_the_scheduler
+            a_job_store_that_does_not_start_is_not_added
+            a_taken_alias_is_refused
+            an_unknown_alias_is_an_error
+            a_removed_job_store_takes_its_jobs_along
+            a_listener_hears_its_mask_until_removed
+            a_panicking_listener_disturbs_nobody
+            a_listener_may_call_the_scheduler
+        }
+        $crate::scheduler_cases! { $make; jobs:
+            adding_answers_a_handle
+            a_handle_calls_its_scheduler
+            options_come_from_job_then_task_then_defaults
+            a_taken_id_is_refused_replaced_or_kept
+            replacing_keeps_the_schedule_of_an_unchanged_trigger
+            a_job_that_never_fires_is_refused
+            a_job_without_a_trigger_runs_at_once
+            the_first_run_time_may_be_given
+            a_wrong_job_is_refused_when_it_is_added
+            arguments_reach_the_task_however_given
+            jobs_are_listed_by_store
+            a_job_is_found_by_id_and_store
+            a_job_is_removed_from_its_store_only
+            all_jobs_are_removed_with_one_event
+            a_finished_job_is_removed_or_retained
+            jobs_are_printed_under_their_stores
+            closures_live_in_memory_only
+            a_bound_task_names_its_jobs
+            a_job_reads_as_one_line
+        }
+        $crate::scheduler_cases! { $make; changes:
+            a_change_is_applied_and_told_once
+            a_wrong_change_changes_nothing
+            a_new_trigger_alone_keeps_the_next_fire_time
+            rescheduling_starts_the_new_trigger_now
+            a_pending_job_is_rescheduled_like_a_stored_one
+            rescheduling_to_a_finished_trigger_is_refused
+            a_resumed_job_goes_on_from_now
+            resuming_from_the_past_catches_up
+            resuming_an_ended_job_removes_it
+            the_next_run_time_may_be_moved
+            a_change_survives_a_fire
+            a_task_may_remove_its_own_job
+        }
+        $crate::scheduler_cases! { $make; firing:
+            without_jobs_the_loop_sleeps
+            the_loop_rests_until_the_earliest_job
+            a_job_fires_at_its_times
+            removal_follows_the_last_run
+            the_events_of_a_run_tell_all_of_it
+            a_failing_task_is_an_event_and_the_job_goes_on
+            coalescing_picks_latest_earliest_or_all
+            a_backlog_runs_one_after_the_other
+            catching_up_has_a_limit
+            a_fire_that_is_too_late_is_missed
+            each_fire_of_a_backlog_is_judged_by_itself
+            lateness_is_judged_again_at_the_start
+            without_a_grace_time_late_runs_happen
+            jitter_delays_runs_but_not_the_schedule
+            a_year_of_sleep_is_one_late_run
+            more_jobs_than_a_batch_all_fire
+            a_clock_set_back_fires_nothing_twice
+            a_clock_set_forward_is_one_late_run
+            a_wakeup_makes_the_loop_look
+        }
+        $crate::scheduler_cases! { $make; overlap:
+            skip_drops_the_run_and_says_so
+            queue_keeps_runs_in_order
+            cancel_previous_stops_the_old_run
+            a_task_limit_counts_over_all_jobs
+            a_task_limit_does_not_lock_another_store
+            a_removed_job_leaves_no_place_taken
+            a_full_executor_delays_and_loses_nothing
+            a_run_may_be_cancelled
+        }
+        $crate::scheduler_cases! { $make; trouble:
+            a_faulty_trigger_suspends_its_job_only
+            a_failing_store_is_tried_again_until_it_recovers
+            the_pauses_between_tries_double_up_to_a_cap
+            a_failing_store_delays_its_own_jobs_only
+            a_store_error_reaches_the_caller
+            a_panicking_executor_loses_no_other_run
+            a_refused_run_is_offered_again
+            a_closed_executor_abandons_its_runs
+            a_job_without_its_executor_is_missed
+            trouble_deletes_no_job
+        }
+        $crate::scheduler_cases! { $make; durable:
+            a_durable_run_has_a_row
+            a_result_is_kept_for_its_time_to_live
+            a_long_run_keeps_its_lease
+            the_runs_of_a_dead_scheduler_are_taken_over
+            a_stale_owner_writes_nothing
+            two_schedulers_fire_each_time_once
+            shutdown_gives_back_what_has_not_started
+            queued_calls_run_by_priority_and_time
+            a_wrong_call_is_refused_when_it_is_queued
+            a_caller_may_wait_for_a_result
+            a_waiting_caller_is_told_of_a_shutdown
+            a_claimed_run_may_be_cancelled
+            overlap_policies_hold_for_durable_runs
+            durable_removal_follows_the_last_run
+            waiting_for_a_place_is_not_busy_waiting
+            a_run_for_another_schedulers_executor_waits
+            a_completion_is_written_when_the_store_recovers
+            a_late_durable_run_is_missed
+        }
+        $crate::scheduler_cases! { $make; transfer:
+            exported_jobs_work_where_they_are_imported
+            transfer_needs_a_started_scheduler
+            a_wrong_import_adds_nothing
+            a_job_of_an_unknown_task_is_kept_and_missed
+        }
+    };
+}
+
+/// Makes the tests of one module of cases.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! scheduler_cases {
+    ($make:ident; $module:ident: $($case:ident)*) => {
+        mod $module {
+            $(
+                #[test]
+                fn $case() -> Result<(), $crate::scheduler::Error> {
+                    $crate::scheduler::$module::$case(&super::$make())
+                }
+            )*
+        }
+    };
+}

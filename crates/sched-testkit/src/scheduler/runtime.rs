@@ -1,0 +1,93 @@
+//! A runtime without threads: its drivers are turned by hand, against simulated time.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Waker;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use sched_core::{Driver, Error, ErrorKind, Runtime, Wake};
+
+/// More turns than this without a rest, at one moment, is a loop that is busy waiting.
+const RESTLESS_TURNS: usize = 10_000;
+
+/// Collects the drivers of a scheduler and turns them when it is told to.
+#[derive(Debug, Default)]
+pub struct ManualRuntime {
+    drivers: Mutex<Vec<Driver>>,
+    turns: AtomicUsize,
+    refuses: Mutex<bool>,
+}
+
+impl ManualRuntime {
+    /// A runtime without drivers.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// From now on drivers are refused, as a runtime does that is out of threads.
+    pub fn refuse_drivers(&self, refuse: bool) {
+        *self.refuses.lock() = refuse;
+    }
+
+    /// How many turns were taken so far.
+    pub fn turns(&self) -> usize {
+        self.turns.load(Ordering::SeqCst)
+    }
+
+    /// How many drivers it has.
+    pub fn len(&self) -> usize {
+        self.drivers.lock().len()
+    }
+
+    /// Whether it has no driver.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Whether a driver was woken since its last turn.
+    pub fn is_woken(&self) -> bool {
+        self.drivers.lock().iter().any(Driver::is_woken)
+    }
+
+    /// Forgets all drivers, as a process does that is killed.
+    pub fn crash(&self) {
+        self.drivers.lock().clear();
+    }
+
+    /// Turns every driver until all of them rest; answers how long they may, or `None` until they are woken.
+    pub fn step(&self) -> Option<Duration> {
+        for _ in 0..RESTLESS_TURNS {
+            let mut drivers = std::mem::take(&mut *self.drivers.lock());
+            let (mut again, mut rest) = (false, None::<Duration>);
+            drivers.retain_mut(|driver| {
+                self.turns.fetch_add(1, Ordering::SeqCst);
+                match driver.turn() {
+                    Wake::Again => again = true,
+                    Wake::After(pause) => rest = Some(rest.map_or(pause, |rest| rest.min(pause))),
+                    Wake::WhenWoken => {}
+                    Wake::Stop => return false,
+                }
+                true
+            });
+            let mut kept = self.drivers.lock();
+            drivers.append(&mut kept);
+            *kept = drivers;
+            if !again && !kept.iter().any(Driver::is_woken) {
+                return rest;
+            }
+        }
+        assert!(self.is_empty(), "a loop took {RESTLESS_TURNS} turns without a rest");
+        None
+    }
+}
+
+impl Runtime for ManualRuntime {
+    fn spawn(&self, driver: Driver) -> Result<(), Error> {
+        if *self.refuses.lock() {
+            return Err(Error::new(ErrorKind::Unavailable, "no place for another driver"));
+        }
+        driver.set_waker(Waker::noop().clone());
+        self.drivers.lock().push(driver);
+        Ok(())
+    }
+}

@@ -1,0 +1,154 @@
+//! Triggers whose fire times a test can count on its fingers, also by alias, so that persistent stores keep them.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use sched_core::{ANCHOR_KEY, Error, ErrorKind, Factory, Plugin, Section, Trigger};
+use serde_json::{Value, json};
+
+use crate::jobs::FIXED;
+
+/// The plug-ins of this module, under the aliases `every`, `fixed` and `faulty`.
+pub const PLUGINS: [Plugin; 3] = [
+    Plugin {
+        aliases: &["every"],
+        summary: "every so many milliseconds",
+        package: env!("CARGO_PKG_NAME"),
+        factory: Factory::Trigger(build_every),
+    },
+    FIXED,
+    Plugin {
+        aliases: &["faulty"],
+        summary: "fires once and then goes wrong",
+        package: env!("CARGO_PKG_NAME"),
+        factory: Factory::Trigger(build_faulty),
+    },
+];
+
+/// Fires every period, first one period after it is added.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Every {
+    millis: i64,
+    anchor: Option<DateTime<Utc>>,
+    jitter: Option<Duration>,
+}
+
+impl Every {
+    /// Every so many seconds.
+    pub fn seconds(seconds: i64) -> Self {
+        Self { millis: seconds * 1_000, anchor: None, jitter: None }
+    }
+
+    /// With a jitter of its own.
+    #[must_use]
+    pub fn with_jitter(self, jitter: Duration) -> Self {
+        Self { jitter: Some(jitter), ..self }
+    }
+}
+
+impl Trigger for Every {
+    fn next_fire_time(
+        &self,
+        previous: Option<DateTime<Utc>>,
+        now: DateTime<Utc>,
+    ) -> Result<Option<DateTime<Utc>>, Error> {
+        let period = TimeDelta::milliseconds(self.millis);
+        if let Some(previous) = previous {
+            return Ok(previous.checked_add_signed(period));
+        }
+        let first = self.anchor.unwrap_or(now) + period;
+        let behind = (now - first).num_milliseconds().max(0);
+        let steps = (behind + self.millis - 1) / self.millis;
+        Ok(first.checked_add_signed(TimeDelta::milliseconds(steps * self.millis)))
+    }
+
+    fn alias(&self) -> &str {
+        "every"
+    }
+
+    fn to_config(&self) -> Value {
+        let mut config = json!({ "type": "every", "millis": self.millis });
+        if let Some(anchor) = self.anchor {
+            config[ANCHOR_KEY] = json!(anchor.to_rfc3339());
+        }
+        if let Some(jitter) = self.jitter {
+            config["jitter"] = json!(jitter.as_secs_f64());
+        }
+        config
+    }
+
+    fn jitter(&self) -> Option<Duration> {
+        self.jitter
+    }
+
+    fn anchored(&self, at: DateTime<Utc>) -> Option<Arc<dyn Trigger>> {
+        if self.anchor.is_some() {
+            return None;
+        }
+        Some(Arc::new(Self { anchor: Some(at), ..self.clone() }))
+    }
+}
+
+impl fmt::Display for Every {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "every[{}s]", self.millis / 1_000)
+    }
+}
+
+fn build_every(section: &mut Section<'_>) -> Result<Arc<dyn Trigger>, Error> {
+    let millis = section.integer_in("millis", 1, i64::MAX / 2_000).unwrap_or(1);
+    let zone = section.context().timezone;
+    let anchor = section.datetime(ANCHOR_KEY, zone);
+    Ok(Arc::new(Every { millis, anchor, jitter: section.duration("jitter") }))
+}
+
+/// Fires once, one second after it is added, and then goes wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Faulty {
+    /// It answers an error.
+    Fails,
+    /// It panics.
+    Panics,
+    /// It answers a moment that is past.
+    GoesBack,
+}
+
+impl Trigger for Faulty {
+    fn next_fire_time(
+        &self,
+        previous: Option<DateTime<Utc>>,
+        now: DateTime<Utc>,
+    ) -> Result<Option<DateTime<Utc>>, Error> {
+        let Some(previous) = previous else { return Ok(Some(now + TimeDelta::seconds(1))) };
+        match self {
+            Self::Fails => Err(Error::new(ErrorKind::InvalidTrigger, "told to fail")),
+            Self::Panics => std::panic::resume_unwind(Box::new("told to panic")),
+            Self::GoesBack => Ok(Some(previous - TimeDelta::seconds(1))),
+        }
+    }
+
+    fn alias(&self) -> &str {
+        "faulty"
+    }
+
+    fn to_config(&self) -> Value {
+        json!({ "type": "faulty", "how": format!("{self:?}") })
+    }
+}
+
+impl fmt::Display for Faulty {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "faulty[{self:?}]")
+    }
+}
+
+fn build_faulty(section: &mut Section<'_>) -> Result<Arc<dyn Trigger>, Error> {
+    let how = section.string("how");
+    let all = [Faulty::Fails, Faulty::Panics, Faulty::GoesBack];
+    let found = all.into_iter().find(|faulty| how.as_deref() == Some(&format!("{faulty:?}")));
+    found.map(|faulty| Arc::new(faulty) as Arc<dyn Trigger>).ok_or_else(|| {
+        Error::new(ErrorKind::InvalidTrigger, "expected a way of going wrong")
+    })
+}

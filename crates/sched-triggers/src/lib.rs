@@ -1,0 +1,53 @@
+#![doc = include_str!("../README.md")]
+
+mod calendar;
+mod civil;
+mod combine;
+mod config;
+mod cron;
+mod date;
+mod holidays;
+mod interval;
+mod moment;
+mod options;
+mod preview;
+mod schedule;
+#[cfg(feature = "vectors")]
+pub mod vectors;
+mod words;
+mod zone;
+
+pub use self::calendar::{CalendarIntervalBuilder, CalendarIntervalTrigger};
+pub use self::combine::{AndTrigger, ExceptTrigger, LimitTrigger, OffsetTrigger, OrTrigger};
+pub use self::cron::{CronBuilder, CronTrigger, Field};
+pub use self::date::DateTrigger;
+pub use self::holidays::Holidays;
+pub use self::interval::{IntervalBuilder, IntervalTrigger};
+pub use self::options::{Dialect, First, Gap, Overlap, Roll};
+pub use self::preview::{Preview, preview};
+pub use self::schedule::ScheduleExt;
+
+/// The plug-ins of this crate, for a registry that is put together by hand. Linking the crate registers them too.
+pub const PLUGINS: [sched_core::Plugin; 10] = [
+    date::DATE,
+    interval::INTERVAL,
+    cron::CRON,
+    cron::CRONTAB,
+    calendar::CALENDAR_INTERVAL,
+    combine::AND,
+    combine::OR,
+    combine::EXCEPT,
+    combine::OFFSET,
+    combine::LIMIT,
+];
+
+inventory::submit! { date::DATE }
+inventory::submit! { interval::INTERVAL }
+inventory::submit! { cron::CRON }
+inventory::submit! { cron::CRONTAB }
+inventory::submit! { calendar::CALENDAR_INTERVAL }
+inventory::submit! { combine::AND }
+inventory::submit! { combine::OR }
+inventory::submit! { combine::EXCEPT }
+inventory::submit! { combine::OFFSET }
+inventory::submit! { combine::LIMIT }

@@ -1,0 +1,42 @@
+#![doc = include_str!("../README.md")]
+
+pub use sched_core::*;
+#[cfg(feature = "thread")]
+pub use sched_executor_thread as executor_thread;
+#[cfg(feature = "macros")]
+pub use sched_macros::{scheduled, task};
+#[cfg(feature = "signal")]
+pub use sched_runtime_blocking::shutdown_on_signal;
+#[cfg(feature = "blocking")]
+pub use sched_runtime_blocking::{BackgroundScheduler, BlockingScheduler};
+#[cfg(feature = "memory")]
+pub use sched_store_memory as store_memory;
+#[cfg(feature = "triggers")]
+pub use sched_triggers as triggers;
+
+/// What the expansions of the macros name. No part of the interface.
+#[doc(hidden)]
+pub mod __private {
+    pub use sched_core::__private::*;
+}
+
+/// What most programs use.
+pub mod prelude {
+    pub use std::time::Duration;
+
+    pub use sched_core::{
+        Coalesce, ConflictPolicy, EVENT_ALL, EVENT_JOB_ERROR, EVENT_JOB_EXECUTED, EVENT_JOB_MISSED, Event,
+        EventMask, Job, JobBuilder, JobChanges, JobHandle, NewRun, Overlap, Registry, RunContext, Scheduler,
+        Shutdown, current_run,
+    };
+    #[cfg(feature = "thread")]
+    pub use sched_executor_thread::{DebugExecutor, ThreadPoolExecutor};
+    #[cfg(feature = "macros")]
+    pub use sched_macros::{scheduled, task};
+    #[cfg(feature = "blocking")]
+    pub use sched_runtime_blocking::{BackgroundScheduler, BlockingScheduler};
+    #[cfg(feature = "memory")]
+    pub use sched_store_memory::MemoryStore;
+    #[cfg(feature = "triggers")]
+    pub use sched_triggers::*;
+}

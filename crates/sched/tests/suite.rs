@@ -1,0 +1,27 @@
+//! The scheduler suite over the memory store, with runs inline and on threads.
+
+use std::sync::Arc;
+
+use sched_executor_thread::{DebugExecutor, ThreadPoolExecutor};
+use sched_store_memory::MemoryStore;
+use sched_testkit::scheduler::Fixture;
+
+mod inline {
+    use super::*;
+
+    fn fixture() -> Fixture {
+        Fixture::new(|| Arc::new(MemoryStore::new()), || Arc::new(DebugExecutor::new()))
+    }
+
+    sched_testkit::scheduler_suite!(fixture);
+}
+
+mod threads {
+    use super::*;
+
+    fn fixture() -> Fixture {
+        Fixture::new(|| Arc::new(MemoryStore::new()), || Arc::new(ThreadPoolExecutor::new(4)))
+    }
+
+    sched_testkit::scheduler_suite!(fixture);
+}
