@@ -21,7 +21,7 @@ use sched::{Args, Run, RunContext, Task, TaskError};
 use serde_json::{Value, json};
 
 use self::capture::Capture;
-use self::child::Child;
+use self::child::{Child, Pipes};
 use crate::logging::Log;
 
 /// The name under which the task is registered.
@@ -30,9 +30,12 @@ pub(crate) const TASK: &str = "command";
 /// How long a command may take to end after it was asked to, before it is killed.
 const KILL_GRACE: Duration = Duration::from_secs(2);
 
-/// How long the output of a command that has ended is waited for. Only what it left in the background can still
-/// write.
+/// How long a silent output is waited for once its command has ended: what the command wrote is there already, and
+/// only what it left in the background holds the output open.
 const OUTPUT_GRACE: Duration = Duration::from_millis(500);
+
+/// How long an output that goes on is waited for once its command has ended.
+const OUTPUT_LIMIT: Duration = Duration::from_secs(10);
 
 /// A command of the schedule file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,9 +77,12 @@ impl Commands {
         Task::new(TASK, body).with_signature(&[])
     }
 
-    /// Kills every running command with all its processes.
-    pub(crate) fn kill_all(&self) {
-        self.running.lock().iter().for_each(|child| child.kill());
+    /// Kills every running command with all its processes, and ends this process before another one starts.
+    pub(crate) fn kill_and_exit(&self, status: i32) -> ! {
+        // A start that hangs, as on a dead network disk, must not keep the program alive.
+        let running = self.running.try_lock_for(KILL_GRACE);
+        running.iter().flat_map(|running| running.iter()).for_each(|child| child.kill());
+        std::process::exit(status)
     }
 
     fn run(&self, context: &RunContext, log: &Arc<Log>) -> Result<Value, TaskError> {
@@ -86,9 +92,7 @@ impl Commands {
         let (sender, receiver) = mpsc::channel();
         let mut inbox = Inbox { receiver, exited: false, cancelled: false, open: 0 };
         let failed = |error| TaskError::new(format_args!("cannot start {}: {error}", command.shown()));
-        let (child, pipes) = Child::spawn(&mut command.process(run)).map_err(failed)?;
-        let child = Arc::new(child);
-        self.running.lock().push(Arc::clone(&child));
+        let (child, pipes) = self.start(command.process(run)).map_err(failed)?;
         let capture = Capture::new(run.clone(), Arc::clone(log));
         for (stream, pipe) in pipes {
             let closed = sender.clone();
@@ -107,12 +111,21 @@ impl Commands {
         }
         let status = child.reap();
         self.running.lock().retain(|other| !Arc::ptr_eq(other, &child));
-        inbox.until(Some(Instant::now() + OUTPUT_GRACE), |inbox| inbox.open == 0);
+        inbox.hear_out(&capture);
         match ended {
             Ended::Exited => judge(status, &capture),
             Ended::TimedOut => Err(TaskError::timed_out("its time was up")),
             Ended::Cancelled => Err(TaskError::cancelled()),
         }
+    }
+
+    /// Starts a process. The lock makes sure that none starts unseen while all are killed.
+    fn start(&self, mut process: Process) -> io::Result<(Arc<Child>, Pipes)> {
+        let mut running = self.running.lock();
+        let (child, pipes) = Child::spawn(&mut process)?;
+        let child = Arc::new(child);
+        running.push(Arc::clone(&child));
+        Ok((child, pipes))
     }
 
     fn of(&self, run: &Run) -> Option<Arc<Command>> {
@@ -223,6 +236,18 @@ impl Inbox {
             (_, true) => Ended::Exited,
             (true, false) => Ended::Cancelled,
             (false, false) => Ended::TimedOut,
+        }
+    }
+
+    /// Waits for the output that a command has left in its pipes.
+    fn hear_out(&mut self, capture: &Capture) {
+        let limit = Instant::now() + OUTPUT_LIMIT;
+        loop {
+            let before = capture.lines();
+            let end = limit.min(Instant::now() + OUTPUT_GRACE);
+            if self.until(Some(end), |inbox| inbox.open == 0) || capture.lines() == before || end == limit {
+                return;
+            }
         }
     }
 

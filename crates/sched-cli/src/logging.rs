@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use chrono::Utc;
 use chrono_tz::Tz;
+use parking_lot::Mutex;
 use sched::{Event, MissReason, Outcome, Run, RunEnded};
 use serde::Serialize;
 use tracing_subscriber::EnvFilter;
@@ -86,13 +87,20 @@ pub(crate) struct Log {
     format: LogFormat,
     coloured: bool,
     layout: OnceLock<Layout>,
+    /// Held while a line is stamped and written, so that the times of the lines never go back.
+    order: Mutex<()>,
 }
 
 impl Log {
     /// A log whose times are in UTC until [`show_in`](Self::show_in) is called.
     pub(crate) fn new(format: LogFormat) -> Self {
         let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        Self { format, coloured: !plain && std::io::stdout().is_terminal(), layout: OnceLock::new() }
+        Self {
+            format,
+            coloured: !plain && std::io::stdout().is_terminal(),
+            layout: OnceLock::new(),
+            order: Mutex::new(()),
+        }
     }
 
     /// Fixes the zone of its times and the width of its column of ids.
@@ -218,6 +226,7 @@ impl Log {
     }
 
     fn write(&self, mut record: Record<'_>, text: &str, tone: Tone) {
+        let _order = self.order.lock();
         let now = Utc::now();
         if self.format == LogFormat::Human {
             let width = self.layout.get().map_or(0, |layout| layout.id_width);

@@ -4,7 +4,6 @@
 //! out, and the library reads the rest. Every fault is found before anything is told.
 
 mod commands;
-mod overlay;
 
 use std::fs::File;
 use std::io::Read;
@@ -12,7 +11,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use chrono::Utc;
-use sched::config::{Format, MAX_CONFIG_BYTES, from_variables, parse};
+use sched::config::{Format, MAX_CONFIG_BYTES, from_variables, lay_over, parse};
 use sched::{Args, Fault, JobHandle, JobStatus, Param, Registry, RunContext, Scheduler, Task, TaskError};
 use serde_json::Value;
 
@@ -37,7 +36,7 @@ pub(crate) fn load(path: &Path, log: &Arc<Log>) -> Result<Schedule, Failure> {
         let name = name.into_string().ok().filter(|name| name.starts_with("SCHED__"))?;
         Some((name, value.to_string_lossy().into_owned()))
     });
-    overlay::lay_over(&mut config, from_variables(variables));
+    lay_over(&mut config, from_variables(variables));
     let mut faults = commands::take_out(&mut config, &registry, &commands);
     let built = Scheduler::builder().registry(registry).config(config).build();
     let scheduler = match built {

@@ -31,8 +31,7 @@ impl Stop {
         let (seen, commands) = (Arc::clone(&stopping), Arc::clone(commands));
         let handler = move || {
             if seen.swap(true, Ordering::SeqCst) {
-                commands.kill_all();
-                std::process::exit(FORCED);
+                commands.kill_and_exit(FORCED);
             }
             // Without anybody to tell, the program is about to end.
             let _ = ask.send(());
@@ -45,13 +44,13 @@ impl Stop {
 
     /// Waits for a signal, at the latest until `end`.
     pub(crate) fn wait(&self, end: Option<DateTime<Utc>>) {
-        let is_asked = |limit: Duration| match self.asked.recv_timeout(limit) {
-            Err(mpsc::RecvTimeoutError::Timeout) => false,
-            Ok(()) | Err(mpsc::RecvTimeoutError::Disconnected) => true,
+        let Some(end) = end else {
+            // It fails only when the handler is gone, and then there is nothing to wait for.
+            let _ = self.asked.recv();
+            return;
         };
-        loop {
-            let left = end.map_or(LOOK, |end| (end - Utc::now()).to_std().unwrap_or(Duration::ZERO));
-            if is_asked(left.min(LOOK)) || left.is_zero() {
+        while let Ok(left) = (end - Utc::now()).to_std() {
+            if self.asked.recv_timeout(left.min(LOOK)) != Err(mpsc::RecvTimeoutError::Timeout) {
                 return;
             }
         }

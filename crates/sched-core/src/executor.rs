@@ -58,6 +58,7 @@ pub struct Refused {
 /// 3. Runs start in the order of submission as places become free (case `executor_starts_in_order`).
 /// 4. `shutdown(Wait)` returns after the last taken run was reported; `shutdown(Now)` asks them to cancel, drops
 ///    what has not started, and returns (cases `executor_shutdown_waits`, `executor_shutdown_now_returns`).
+///    After shutdown its capacity is `Free(0)`. Two runs that both call `shutdown(Wait)` do not wait for each other.
 /// 5. `start` works again after `shutdown` (case `executor_restarts`).
 /// 6. `shutdown` may be called from inside a run; it does not wait for that one (case
 ///    `executor_shutdown_inside_a_run`).
@@ -167,9 +168,12 @@ impl Execution {
             return None;
         }
         parts.started_at = Some(now);
-        parts.sink.started(&parts.run);
         let (run, cancel) = (Arc::clone(&parts.run), parts.cancel.clone());
         let context = RunContext::new(run, now, &parts.options, cancel, parts.sink.scheduler());
+        // A listener that is told here is part of the run, as one is that is told of its end.
+        let entered = Entered::new(context.clone());
+        parts.sink.started(&parts.run);
+        drop(entered);
         Some((self, context))
     }
 

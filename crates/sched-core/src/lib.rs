@@ -37,6 +37,8 @@ pub use self::store::*;
 pub use self::task::*;
 pub use self::trigger::{ANCHOR_KEY, Immediate, Trigger, trigger_definition};
 
+pub use {chrono, chrono_tz, serde_json};
+
 /// What the expansions of the macros name. No part of the interface.
 #[doc(hidden)]
 pub mod __private {

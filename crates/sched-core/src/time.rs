@@ -84,8 +84,8 @@ fn parse_time(text: &str) -> Option<NaiveTime> {
     };
     let mut parts = whole.splitn(3, ':');
     let hour = digits(parts.next()?, 1, 2)?;
-    let minute = digits(parts.next()?, 2, 2)?;
-    let second = digits(parts.next()?, 2, 2)?;
+    let minute = digits(parts.next()?, 1, 2)?;
+    let second = digits(parts.next()?, 1, 2)?;
     let scale = 10_u32.checked_pow(6_u32.checked_sub(u32::try_from(fraction.len()).ok()?)?)?;
     NaiveTime::from_hms_micro_opt(hour, minute, second, digits(fraction, 1, 6)? * scale)
 }
@@ -123,6 +123,7 @@ mod tests {
         let cases = [
             ("2009-8-1", "2009-07-31T22:00:00+00:00"),
             ("2009-8-1 5:16:12", "2009-08-01T03:16:12+00:00"),
+            ("2009-8-1 5:1:2", "2009-08-01T03:01:02+00:00"),
             ("2009-08-01T05:16:12Z", "2009-08-01T05:16:12+00:00"),
             ("2009-08-01T05:16:12+02:30", "2009-08-01T02:46:12+00:00"),
             ("2009-08-01T05:16:12-05:30", "2009-08-01T10:46:12+00:00"),

@@ -3,9 +3,7 @@
 use std::thread::{self, ThreadId};
 
 use parking_lot::{Condvar, Mutex};
-use sched_core::{
-    CancelToken, Capacity, Error, Execution, Executor, ExecutorContext, Refused, Shutdown,
-};
+use sched_core::{CancelToken, Capacity, Error, Execution, Executor, ExecutorContext, Refused, Shutdown};
 
 use crate::contain;
 use crate::pool::closed;

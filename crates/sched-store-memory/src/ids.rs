@@ -26,7 +26,10 @@ impl Ids {
     /// The slot of `id`.
     pub(crate) fn find<'a>(&self, id: &str, id_of: impl Fn(u32) -> &'a str) -> Option<u32> {
         let hash = hash_of(id);
-        self.probe(hash).map(|at| self.places[at]).find(|it| it.hash == hash && id_of(it.slot) == id).map(|it| it.slot)
+        self.probe(hash)
+            .map(|at| self.places[at])
+            .find(|it| it.hash == hash && id_of(it.slot) == id)
+            .map(|it| it.slot)
     }
 
     /// Adds a slot whose id is not there.

@@ -44,7 +44,8 @@ impl Leases {
     /// Takes out the slots, with their tokens, of every batch whose lease ran out before `now`. Some of them may be
     /// closed already.
     pub(crate) fn take_ended(&mut self, now: i64) -> Vec<(u64, u32)> {
-        let ended: Vec<u64> = self.0.iter().filter(|(_, batch)| batch.until < now).map(|(first, _)| *first).collect();
+        let ended: Vec<u64> =
+            self.0.iter().filter(|(_, batch)| batch.until < now).map(|(first, _)| *first).collect();
         let batches = ended.into_iter().filter_map(|first| Some((first, self.0.remove(&first)?)));
         batches.flat_map(|(first, batch)| (first..).zip(batch.slots)).collect()
     }

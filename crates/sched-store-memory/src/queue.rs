@@ -13,8 +13,8 @@ use std::sync::Arc;
 use chrono::{DateTime, TimeDelta, Utc};
 use rustc_hash::FxHashSet;
 use sched_core::{
-    ClaimRequest, ClaimedRun, FencingToken, FinishedRun, JobId, Overlap, QueuedRun, RunClaim, RunCounts, RunFilter,
-    RunId, RunRecord, RunState,
+    ClaimRequest, ClaimedRun, FencingToken, FinishedRun, JobId, Overlap, QueuedRun, RunClaim, RunCounts,
+    RunFilter, RunId, RunRecord, RunState,
 };
 
 use self::gate::{Gate, Gates};
@@ -120,7 +120,8 @@ impl RunTable {
                 Ok(()) => {
                     *last_token += 1;
                     (row.token, row.attempt) = (*last_token, row.attempt + 1);
-                    row.state = RunState::Running { owner: Arc::clone(&lease.owner), lease_until: lease.until };
+                    row.state =
+                        RunState::Running { owner: Arc::clone(&lease.owner), lease_until: lease.until };
                     self.leased.insert((lease.until, row.run.id));
                     free[at].1 -= 1;
                     let (run, token) = (row.run.clone(), FencingToken(row.token));
@@ -185,7 +186,8 @@ impl RunTable {
 
     /// Deletes finished runs whose time to live has ended; says how many.
     pub(crate) fn cleanup(&mut self, now: DateTime<Utc>, limit: usize) -> usize {
-        let ended: Vec<_> = self.kept.iter().take_while(|(end, _)| *end <= now).take(limit).copied().collect();
+        let ended: Vec<_> =
+            self.kept.iter().take_while(|(end, _)| *end <= now).take(limit).copied().collect();
         for place in &ended {
             self.kept.remove(place);
             self.delete(place.1);
@@ -211,7 +213,8 @@ impl RunTable {
 
     /// When the next run that no limit holds back is to start, or the earliest lease no longer holds.
     pub(crate) fn next_wakeup(&self) -> Option<DateTime<Utc>> {
-        let starts = self.lines.values().flat_map(BTreeMap::values).filter_map(BTreeSet::first).map(|(time, _)| *time);
+        let starts =
+            self.lines.values().flat_map(BTreeMap::values).filter_map(BTreeSet::first).map(|(time, _)| *time);
         let lease_end = self.leased.first().map(|(until, _)| *until + TimeDelta::microseconds(1));
         starts.chain(lease_end).min()
     }

@@ -7,9 +7,9 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use parking_lot::Mutex;
 use sched_core::{
-    ClaimRequest, ClaimedJob, ClaimedRun, Committed, ConflictPolicy, Error, ErrorKind, FinishedRun, Inserted, Job,
-    JobCommit, JobFilter, JobId, JobStore, QueuedRun, RunClaim, RunCounts, RunFilter, RunId, RunQueue, RunRecord,
-    StoreContext, StoreTraits, StoredJob,
+    ClaimRequest, ClaimedJob, ClaimedRun, Committed, ConflictPolicy, Error, ErrorKind, FinishedRun, Inserted,
+    Job, JobCommit, JobFilter, JobId, JobStore, QueuedRun, RunClaim, RunCounts, RunFilter, RunId, RunQueue,
+    RunRecord, StoreContext, StoreTraits, StoredJob,
 };
 
 use crate::queue::{Lease, RunTable};
@@ -151,7 +151,11 @@ impl RunQueue for MemoryStore {
         self.with(|tables, _| runs.into_iter().for_each(|run| tables.runs.push(run)))
     }
 
-    fn claim(&self, request: &ClaimRequest, executors: &[(Arc<str>, usize)]) -> Result<Vec<ClaimedRun>, Error> {
+    fn claim(
+        &self,
+        request: &ClaimRequest,
+        executors: &[(Arc<str>, usize)],
+    ) -> Result<Vec<ClaimedRun>, Error> {
         self.with(|Tables { runs, last_token, .. }, now| {
             runs.take_back(now);
             let lease = Lease { owner: Arc::clone(&request.owner), until: lease_end(now, request.lease) };
@@ -160,7 +164,9 @@ impl RunQueue for MemoryStore {
     }
 
     fn renew(&self, claims: &[RunClaim], lease: Duration) -> Result<Vec<bool>, Error> {
-        self.with(|tables, now| claims.iter().map(|it| tables.runs.renew(*it, lease_end(now, lease))).collect())
+        self.with(|tables, now| {
+            claims.iter().map(|it| tables.runs.renew(*it, lease_end(now, lease))).collect()
+        })
     }
 
     fn finish(&self, finished: Vec<FinishedRun>) -> Result<Vec<bool>, Error> {

@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use sched_core::{
-    Advance, Claim, ClaimedJob, ConflictPolicy, Cursor, Error, ErrorKind, FencingToken, Inserted, Job, JobFilter,
-    JobId, JobSpec, JobStatus, StoredJob,
+    Advance, Claim, ClaimedJob, ConflictPolicy, Cursor, Error, ErrorKind, FencingToken, Inserted, Job,
+    JobFilter, JobId, JobSpec, JobStatus, StoredJob,
 };
 
 use crate::agenda::Agenda;
@@ -92,7 +92,8 @@ impl JobTable {
     }
 
     pub(crate) fn update(&mut self, job: &Job) -> Result<(), Error> {
-        let missing = || Error::new(ErrorKind::NotFound, format!("no job by the id of \"{}\" was found", job.id()));
+        let missing =
+            || Error::new(ErrorKind::NotFound, format!("no job by the id of \"{}\" was found", job.id()));
         let slot = self.find(job.id()).ok_or_else(missing)?;
         let stored = self.slab.get(slot).map(|entry| entry.revision).ok_or_else(missing)?;
         if stored != job.cursor.revision {
@@ -132,7 +133,9 @@ impl JobTable {
         let Self { slab, agenda, idle, leases, .. } = self;
         let mut claimed: Vec<(i64, &str, u32)> = leases
             .iter()
-            .filter_map(|(token, slot)| slab.get(slot).filter(|entry| entry.token == token).map(|it| (slot, it)))
+            .filter_map(|(token, slot)| {
+                slab.get(slot).filter(|entry| entry.token == token).map(|it| (slot, it))
+            })
             .map(|(slot, entry)| (entry.next_run, entry.id().as_str(), slot))
             .filter(|(time, id, _)| comes_after((*time, id)))
             .collect();
@@ -155,7 +158,11 @@ impl JobTable {
         }
         listed.extend(claimed.map(|(_, _, slot)| slot));
         listed.truncate(limit);
-        listed.into_iter().filter_map(|slot| slab.get(slot)).map(|entry| StoredJob::Job(entry.job())).collect()
+        listed
+            .into_iter()
+            .filter_map(|slot| slab.get(slot))
+            .map(|entry| StoredJob::Job(entry.job()))
+            .collect()
     }
 
     /// When the earliest job is due or the earliest lease no longer holds.
@@ -176,8 +183,6 @@ impl JobTable {
     pub(crate) fn claim(&mut self, taking: Taking) -> Vec<ClaimedJob> {
         let Self { slab, agenda, leases, .. } = self;
         let slots = agenda.take_due(taking.due, taking.limit, |slot| slab.id(slot));
-        let warm: usize = slots.iter().filter_map(|slot| slab.get(*slot)).map(|entry| Arc::strong_count(&entry.spec) + usize::from(entry.id().as_str().as_bytes().first().copied().unwrap_or(0))).sum();
-        std::hint::black_box(warm);
         let mut claimed = Vec::with_capacity(slots.len());
         for (token, slot) in (taking.first_token..).zip(&slots) {
             let Some(entry) = slab.get_mut(*slot) else { continue };

@@ -13,3 +13,19 @@ mod queue {
     use super::*;
     sched_testkit::queue_suite!(|| Arc::new(MemoryStore::new()));
 }
+
+/// The store that fails on purpose is otherwise the store that it wraps.
+mod behind_a_faulty_store {
+    use super::*;
+    use sched_testkit::FaultyStore;
+
+    mod store {
+        use super::*;
+        sched_testkit::store_suite!(|| FaultyStore::new(Arc::new(MemoryStore::new())));
+    }
+
+    mod queue {
+        use super::*;
+        sched_testkit::queue_suite!(|| FaultyStore::new(Arc::new(MemoryStore::new())));
+    }
+}

@@ -97,6 +97,37 @@ impl fmt::Debug for SimClock {
     }
 }
 
+/// Tests a clock, one test for each guarantee. It is given what makes an `Arc` of the clock's type.
+#[macro_export]
+macro_rules! clock_suite {
+    ($make:expr) => {
+        $crate::suite! { clock, $make; clock_is_microseconds, clock_is_monotonic }
+    };
+}
+
+/// The clock of a case.
+#[doc(hidden)]
+pub fn fixture<C: Clock>(make: impl Fn() -> Arc<C>) -> Arc<dyn Clock> {
+    make()
+}
+
+/// Readings of a clock in one test.
+const READINGS: usize = 1_000;
+
+/// The wall clock has no fractions of a microsecond.
+pub fn clock_is_microseconds(clock: Arc<dyn Clock>) {
+    for _ in 0..READINGS {
+        let now = clock.now();
+        assert_eq!(now.timestamp_subsec_nanos() % 1_000, 0, "{now} has fractions of a microsecond");
+    }
+}
+
+/// The monotonic clock never goes back.
+pub fn clock_is_monotonic(clock: Arc<dyn Clock>) {
+    let readings: Vec<Duration> = (0..READINGS).map(|_| clock.monotonic()).collect();
+    assert!(readings.is_sorted(), "the clock went back");
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -115,11 +146,5 @@ mod tests {
         assert_eq!((copy.now(), copy.monotonic()), (start, Duration::from_secs(61)));
         clock.advance_to(start - TimeDelta::seconds(1));
         assert_eq!(copy.now(), start);
-    }
-
-    #[test]
-    fn clock_is_microseconds() {
-        let clock = SimClock::new(crate::jobs::NOON + TimeDelta::nanoseconds(1_999));
-        assert_eq!(clock.now().timestamp_subsec_nanos(), 1_000);
     }
 }

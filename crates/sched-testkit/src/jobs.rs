@@ -8,8 +8,9 @@ use std::sync::Arc;
 
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use sched_core::{
-    Args, Call, Cursor, Error, Execution, Factory, Job, JobId, JobOptions, JobSettings, JobSpec, JobStatus, Plugin,
-    QueuedRun, Registry, Run, RunContext, RunId, RunSink, Scheduler, Section, Task, TaskError, TaskRef, Trigger,
+    Args, Call, Cursor, Error, Execution, Factory, Job, JobId, JobOptions, JobSettings, JobSpec, JobStatus,
+    Plugin, QueuedRun, Registry, Run, RunContext, RunId, RunSink, Scheduler, Section, Task, TaskError,
+    TaskRef, Trigger,
 };
 use serde_json::{Value, json};
 
@@ -177,7 +178,8 @@ pub fn sample_job(id: &str, next_run_time: impl Into<Option<DateTime<Utc>>>) -> 
     let settings = JobSettings::default();
     let options = Arc::new(settings.resolve());
     let (task, args) = (TaskRef::Bound(task(ECHO)), Args::from(json!([id])));
-    let spec = JobSpec { id: job_id(id), name: None, task, args, trigger, settings: Arc::new(settings), options };
+    let spec =
+        JobSpec { id: job_id(id), name: None, task, args, trigger, settings: Arc::new(settings), options };
     Job { spec: Arc::new(spec), cursor: cursor_at(next_run_time) }
 }
 

@@ -6,6 +6,7 @@ pub mod executor;
 pub mod faults;
 pub mod jobs;
 pub mod queue;
+pub mod scheduler;
 pub mod sink;
 pub mod store;
 pub mod trigger;

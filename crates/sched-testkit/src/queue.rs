@@ -34,6 +34,7 @@ macro_rules! queue_suite {
             queue_serves_executors_with_places,
             queue_keeps_the_limits,
             queue_keeps_both_limits_at_once,
+            queue_passes_over_runs_held_back_elsewhere,
             queue_drains_behind_a_limit,
             queue_skips_runs_that_overlap,
             queue_queues_runs_that_overlap,
@@ -214,7 +215,9 @@ pub fn queue_orders_by_priority(fixture: StoreFixture) {
 /// A run is claimed at or after its scheduled time, to the microsecond.
 pub fn queue_waits_for_the_scheduled_time(fixture: StoreFixture) {
     let at = |micros| NOON + chrono::TimeDelta::microseconds(micros);
-    fixture.enqueue([401, 400, 402].map(|micros| sample_queued(micros, at(i64::try_from(micros).expect("small")))));
+    fixture.enqueue(
+        [401, 400, 402].map(|micros| sample_queued(micros, at(i64::try_from(micros).expect("small")))),
+    );
     assert!(fixture.claim_runs("one", at(399), 10).is_empty());
     assert_eq!(run_ids(&fixture.claim_runs("one", at(401), 10)), [400, 401].map(run_id));
     assert_eq!(fixture.claim_run("one", noon_plus(1)).run.id, run_id(402));

@@ -134,9 +134,11 @@ impl Gate {
     /// A task that waits at the gate until it is asked to stop.
     pub fn cancellable_task(self: &Arc<Self>) -> Arc<Task> {
         let gate = Arc::clone(self);
-        Arc::new(Task::new("cancellable gate", move |context, _| match gate.pass_unless(context.cancel_token()) {
-            true => Ok(()),
-            false => Err(TaskError::cancelled()),
+        Arc::new(Task::new("cancellable gate", move |context, _| {
+            match gate.pass_unless(context.cancel_token()) {
+                true => Ok(()),
+                false => Err(TaskError::cancelled()),
+            }
         }))
     }
 

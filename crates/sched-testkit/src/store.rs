@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use chrono::{DateTime, SubsecRound, Utc};
 use sched_core::{
-    Advance, Claim, ClaimRequest, ClaimedJob, Clock, Committed, ConflictPolicy, Error, ErrorKind, Inserted, Job,
-    JobCommit, JobFilter, JobId, JobStore, QueuedRun, StoreContext, StoredJob, SystemClock,
+    Advance, Claim, ClaimRequest, ClaimedJob, Clock, Committed, ConflictPolicy, Error, ErrorKind, Inserted,
+    Job, JobCommit, JobFilter, JobId, JobStore, QueuedRun, StoreContext, StoredJob, SystemClock,
 };
 
 pub use self::changing::*;
@@ -168,7 +168,12 @@ impl StoreFixture {
             Time::Simulated(clock) => Arc::new(clock.clone()),
             Time::Server(clock) => Arc::new(*clock),
         };
-        StoreContext { alias: Arc::from("default"), registry: registry(), clock, timezone: chrono_tz::Tz::UTC }
+        StoreContext {
+            alias: Arc::from("default"),
+            registry: registry(),
+            clock,
+            timezone: chrono_tz::Tz::UTC,
+        }
     }
 
     /// The time by which leases end.

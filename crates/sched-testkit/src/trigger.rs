@@ -108,7 +108,10 @@ pub fn trigger_is_pure(trigger: Arc<dyn Trigger>) {
         let handles: Vec<_> = (0..2).map(|_| scope.spawn(ask)).collect();
         handles.into_iter().map(|handle| handle.join().expect("the trigger does not panic")).collect()
     });
-    assert!(threads.iter().all(|answers| *answers == first), "{trigger} answers differently from time to time");
+    assert!(
+        threads.iter().all(|answers| *answers == first),
+        "{trigger} answers differently from time to time"
+    );
 }
 
 /// With `previous` the answer is later, whatever `now` says; without, it is at or after `now` and the first such.
@@ -116,15 +119,25 @@ pub fn trigger_is_strictly_increasing(trigger: Arc<dyn Trigger>) {
     let trigger = anchored(trigger);
     for now in moments() {
         let Some(first) = next(&*trigger, None, now) else { continue };
-        assert!(first >= now || trigger.alias() == "date", "{trigger} at {now} answers with the past: {first}");
-        assert_eq!(first.timestamp_subsec_nanos() % 1_000, 0, "{trigger}: {first} has fractions of a microsecond");
+        assert!(
+            first >= now || trigger.alias() == "date",
+            "{trigger} at {now} answers with the past: {first}"
+        );
+        assert_eq!(
+            first.timestamp_subsec_nanos() % 1_000,
+            0,
+            "{trigger}: {first} has fractions of a microsecond"
+        );
         let mut fire = first;
         for _ in 0..STEPS {
             let Some(following) = next(&*trigger, Some(fire), fire) else { break };
             assert!(following > fire, "{trigger} does not go on after {fire}: {following}");
             for other_now in [fire - TimeDelta::days(400), following, following + TimeDelta::days(400)] {
                 let answer = next(&*trigger, Some(fire), other_now);
-                assert!(answer.is_none_or(|it| it > fire), "{trigger} after {fire} at {other_now}: {answer:?}");
+                assert!(
+                    answer.is_none_or(|it| it > fire),
+                    "{trigger} after {fire} at {other_now}: {answer:?}"
+                );
             }
             fire = following;
         }
@@ -134,7 +147,12 @@ pub fn trigger_is_strictly_increasing(trigger: Arc<dyn Trigger>) {
 /// Every search ends, also far outside of the times that anybody means.
 pub fn trigger_search_is_bounded(trigger: Arc<dyn Trigger>) {
     let trigger = anchored(trigger);
-    for text in ["0001-01-01T00:00:00Z", "1900-01-01T00:00:00Z", "9999-12-30T23:59:59Z", "9999-12-31T23:59:59.999999Z"] {
+    for text in [
+        "0001-01-01T00:00:00Z",
+        "1900-01-01T00:00:00Z",
+        "9999-12-30T23:59:59Z",
+        "9999-12-31T23:59:59.999999Z",
+    ] {
         let now = crate::jobs::time(text);
         let fresh = next(&*trigger, None, now);
         let following = next(&*trigger, Some(now), now);
@@ -144,7 +162,8 @@ pub fn trigger_search_is_bounded(trigger: Arc<dyn Trigger>) {
 
 /// The registry builds an equal trigger from the configuration form.
 pub fn trigger_config_round_trips(trigger: Arc<dyn Trigger>) {
-    let registry = Registry::linked().unwrap_or_else(|error| panic!("the plug-ins contradict each other: {error}"));
+    let registry =
+        Registry::linked().unwrap_or_else(|error| panic!("the plug-ins contradict each other: {error}"));
     let is_linked = registry.plugins().any(|plugin| plugin.aliases.contains(&trigger.alias()));
     match is_linked {
         true => round_trips(&*trigger, &registry),
@@ -161,7 +180,8 @@ fn round_trips(trigger: &dyn Trigger, registry: &Registry) {
         let built = built.unwrap_or_else(|error| panic!("{form} does not build: {error}"));
         assert_eq!(built.to_config(), form, "{trigger} changes on its way through its configuration");
         if built.anchored(NOON).is_none() {
-            let answers = |trigger: &dyn Trigger| moments().map(|now| next(trigger, None, now)).collect::<Vec<_>>();
+            let answers =
+                |trigger: &dyn Trigger| moments().map(|now| next(trigger, None, now)).collect::<Vec<_>>();
             let original = anchored_by(trigger, &form).map_or_else(|| answers(trigger), |it| answers(&*it));
             assert_eq!(answers(&*built), original, "{form} fires at other times");
         }
@@ -188,7 +208,8 @@ pub fn trigger_finds_the_latest(trigger: Arc<dyn Trigger>) {
         for pair in due.windows(2) {
             for now in [pair[0], pair[1] - TimeDelta::microseconds(1)] {
                 let latest = trigger.latest_fire_time(first, now);
-                let latest = latest.unwrap_or_else(|error| panic!("{trigger} from {first} to {now}: {error}"));
+                let latest =
+                    latest.unwrap_or_else(|error| panic!("{trigger} from {first} to {now}: {error}"));
                 assert_eq!(latest, pair[0], "{trigger}: the latest from {first} to {now}");
             }
         }

@@ -99,7 +99,12 @@ impl Step {
         date.checked_add_signed(self.total_days()).filter(|date| date.year() <= 9999)
     }
 
-    /// A date of the series from `origin`, as late as is cheap to tell but not after `target`.
+    /// Whether a date of the series can be told without those before it.
+    fn has_closed_form(self) -> bool {
+        self.total_months() == 0 || self.total_days().is_zero()
+    }
+
+    /// The latest date of a series with a closed form that is not after `target`, or its first.
     fn skip_to(self, origin: NaiveDate, target: NaiveDate) -> NaiveDate {
         if target <= origin {
             return origin;
@@ -108,9 +113,6 @@ impl Step {
         if months == 0 {
             let behind = target.signed_duration_since(origin).num_days();
             return origin.checked_add_signed(TimeDelta::days(behind / days * days)).unwrap_or(origin);
-        }
-        if days > 0 {
-            return origin;
         }
         let index = |date: NaiveDate| i64::from(date.year()) * 12 + i64::from(date.month0());
         let steps = u32::try_from((index(target) - index(origin)).max(0)).unwrap_or(0) / months;
@@ -171,6 +173,21 @@ impl CalendarIntervalTrigger {
         resolve(date.and_time(self.time), self.timezone, self.gap, self.overlap)
     }
 
+    /// The latest date of the series not after `target`, or its first.
+    fn latest_before(&self, origin: NaiveDate, target: NaiveDate) -> NaiveDate {
+        if self.step.has_closed_form() {
+            return self.step.skip_to(origin, target);
+        }
+        let fixed = self.start.is_some() || self.anchor.is_some();
+        let known = self.reached.before(target).filter(|known| fixed && *known > origin);
+        let mut date = known.unwrap_or(origin);
+        while let Some(next) = self.step.after(date).filter(|next| *next <= target) {
+            date = next;
+        }
+        self.reached.keep(date);
+        date
+    }
+
     /// The first fire time that `fits`, a test that holds for all instants from some moment on.
     fn search(
         &self,
@@ -181,9 +198,7 @@ impl CalendarIntervalTrigger {
         let local = around.with_timezone(&self.timezone).date_naive();
         let target = local.checked_sub_signed(TimeDelta::days(2)).unwrap_or(origin);
         let target = self.business.as_ref().map_or(target, |business| business.start_of_run(target));
-        let origin_is_fixed = self.start.is_some() || self.anchor.is_some();
-        let known = self.reached.before(target).filter(|known| origin_is_fixed && *known > origin);
-        let mut date = known.unwrap_or_else(|| self.step.skip_to(origin, target));
+        let mut date = self.latest_before(origin, target);
         loop {
             if self.end.is_some_and(|end| date > end) {
                 return None;
@@ -193,9 +208,6 @@ impl CalendarIntervalTrigger {
                 None => Some(date),
             };
             let times = day.map_or([None, None], |day| self.times_on(day));
-            if date <= target {
-                self.reached.keep(date);
-            }
             if let Some(time) = times.into_iter().flatten().find(|time| fits(*time)) {
                 return Some(time).filter(|time| moment::is_in_range(*time));
             }

@@ -124,6 +124,10 @@ impl Form {
         self.put_some(key, duration.map(seconds));
     }
 
+    pub(crate) fn put_zone(&mut self, zone: Option<Tz>) {
+        self.put_some("timezone", zone.map(Tz::name));
+    }
+
     pub(crate) fn done(self) -> Value {
         Value::Object(self.0)
     }

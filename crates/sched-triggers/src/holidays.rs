@@ -184,18 +184,21 @@ impl BusinessDays {
         self.roll != Roll::Skip
     }
 
-    /// Whether a day fires once the days that `base` holds are rolled.
-    pub(crate) fn receives(&self, day: i64, base: impl Fn(i64) -> bool) -> bool {
-        if self.holidays.is_off(day) {
-            return false;
+    /// Whether no day from `first` to `last` is a working day.
+    pub(crate) fn all_off(&self, first: i64, last: i64) -> bool {
+        (first..=last).all(|day| self.holidays.is_off(day))
+    }
+
+    /// The days from `first` to `last`, and those around them that fires can move from.
+    pub(crate) fn reach(&self, first: i64, last: i64) -> (i64, i64) {
+        if !self.moves() {
+            return (first, last);
         }
-        let comes = |from: i64| base(from) && self.rolled(from) == Some(day);
-        let off = |days: &i64, step: i64| self.holidays.is_off(day + days * step);
-        base(day)
-            || self.moves()
-                && [-1, 1].into_iter().any(|step| {
-                    (1..=LONGEST_RUN).take_while(|days| off(days, step)).any(|days| comes(day + days * step))
-                })
+        let run = |edge: i64, step: i64| {
+            let off = (1..=LONGEST_RUN).take_while(|days| self.holidays.is_off(edge + days * step));
+            off.last().unwrap_or(0) * step
+        };
+        (first + run(first, -1), last + run(last, 1))
     }
 
     pub(crate) fn rolled_date(&self, from: NaiveDate) -> Option<NaiveDate> {

@@ -2,6 +2,7 @@
 
 use std::io::{self, BufRead, BufReader};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
 use parking_lot::Mutex;
@@ -24,6 +25,7 @@ pub(super) struct Capture {
     run: Run,
     log: Arc<Log>,
     kept: Mutex<Kept>,
+    lines: AtomicU64,
 }
 
 /// What is kept of an output.
@@ -39,12 +41,17 @@ pub(super) struct Kept {
 
 impl Capture {
     pub(super) fn new(run: Run, log: Arc<Log>) -> Arc<Self> {
-        Arc::new(Self { run, log, kept: Mutex::default() })
+        Arc::new(Self { run, log, kept: Mutex::default(), lines: AtomicU64::new(0) })
     }
 
     /// What was kept so far.
     pub(super) fn kept(&self) -> Kept {
         self.kept.lock().clone()
+    }
+
+    /// How many lines were read so far.
+    pub(super) fn lines(&self) -> u64 {
+        self.lines.load(Ordering::Relaxed)
     }
 
     /// Reads one of the outputs on a thread of its own, and calls `closed` at its end.
@@ -68,6 +75,7 @@ impl Capture {
 
     fn take(&self, stream: Stream, line: &str) {
         self.log.output(&self.run, stream, line);
+        self.lines.fetch_add(1, Ordering::Relaxed);
         let mut kept = self.kept.lock();
         match kept.text.len() + line.len() < MAX_KEPT && !kept.truncated {
             true => {

@@ -14,6 +14,9 @@ use crate::logging::Stream;
 /// What a child writes.
 pub(super) type Pipe = Box<dyn io::Read + Send>;
 
+/// Both outputs of a child.
+pub(super) type Pipes = Vec<(Stream, Pipe)>;
+
 /// A child process.
 #[derive(Debug)]
 pub(super) struct Child {
@@ -25,11 +28,11 @@ pub(super) struct Child {
 
 impl Child {
     /// Starts a command whose outputs are piped.
-    pub(super) fn spawn(command: &mut Command) -> io::Result<(Self, Vec<(Stream, Pipe)>)> {
+    pub(super) fn spawn(command: &mut Command) -> io::Result<(Self, Pipes)> {
         #[cfg(unix)]
         std::os::unix::process::CommandExt::process_group(command, 0);
         let mut process = command.spawn()?;
-        let mut pipes: Vec<(Stream, Pipe)> = Vec::new();
+        let mut pipes = Pipes::new();
         pipes.extend(process.stdout.take().map(|pipe| (Stream::Stdout, Box::new(pipe) as Pipe)));
         pipes.extend(process.stderr.take().map(|pipe| (Stream::Stderr, Box::new(pipe) as Pipe)));
         let id = process.id();

@@ -3,6 +3,7 @@
 //! A job that is wrong is replaced by a harmless one, so that its other faults are found, too.
 
 use chrono_tz::Tz;
+use sched::config::substitute;
 use sched::{BuildContext, DEFAULT_ALIAS, Error, Fault, Registry, Section};
 use serde_json::{Map, Value};
 
@@ -180,26 +181,6 @@ fn filled(section: &mut Section<'_>, key: &str, text: String) -> Option<String> 
     filled.map_err(|message| section.fault(key, message)).ok()
 }
 
-/// `$${` is a plain `${`.
-fn substitute(text: &str) -> Result<String, String> {
-    let (mut filled, mut rest) = (String::new(), text);
-    while let Some((before, after)) = rest.split_once("${") {
-        filled.push_str(before);
-        if before.ends_with('$') {
-            filled.push('{');
-            rest = after;
-            continue;
-        }
-        let (name, tail) = after.split_once('}').ok_or("`${` without `}`")?;
-        filled.push_str(
-            &std::env::var(name).map_err(|_| format!("the environment variable `{name}` is not set"))?,
-        );
-        rest = tail;
-    }
-    filled.push_str(rest);
-    Ok(filled)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -241,11 +222,5 @@ mod tests {
         let registry = Registry::empty();
         assert_eq!(take_out(&mut config, &registry, &Commands::default()), []);
         assert_eq!(config, json!({ "sched": { "jobs": [{ "id": "job-1", "task": "command" }] } }));
-    }
-
-    #[test]
-    fn a_plain_dollar_brace_can_be_written() {
-        assert_eq!(substitute("a$${b} $$c"), Ok("a${b} $$c".to_owned()));
-        assert!(substitute("${").is_err());
     }
 }

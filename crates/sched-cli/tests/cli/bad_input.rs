@@ -94,7 +94,11 @@ const FILES: &[(&str, &str, &[&str])] = &[
         "executors.default.type = 'threadpol'\n[[jobs]]\ncommand = 'true'",
         &["executors.default.type", "did you mean `threadpool`"],
     ),
-    ("a.toml", "[[jobs]]\ncommand = 'true'\ntrigger = { type = 'cron', year = 1999 }", &["jobs[0]", "would never run"]),
+    (
+        "a.toml",
+        "[[jobs]]\ncommand = 'true'\ntrigger = { type = 'cron', year = 1999 }",
+        &["jobs[0]", "would never run"],
+    ),
     ("a.toml", "[[jobs]]\ncommand = 'true'\ncron = '0 0 30 2 *'", &["jobs[0]", "would never run"]),
 ];
 

@@ -100,7 +100,7 @@ fn the_first_ctrl_c_waits_for_what_is_running() {
 
 #[test]
 fn the_second_ctrl_c_ends_it_and_kills_the_commands() {
-    let schedule = job("command = 'sleep 300 > {dir}/held & echo begun; wait'\nevery = 0.2");
+    let schedule = job("command = 'exec 3> {dir}/held; sleep 300 & echo begun; wait'\nevery = 0.2");
     let released = Fifo::new(&schedule, "held").when_released();
     let mut running = Running::start(&["run", &schedule.path()]);
     running.expect("| begun");
@@ -117,7 +117,7 @@ fn a_command_whose_time_is_up_is_killed_with_all_its_processes() {
     // The first ends when it is asked to, the second only when it is killed.
     for trap in ["", "trap \"\" TERM; "] {
         let lines =
-            format!("command = '{trap}sleep 300 > {{dir}}/held & wait; sleep 300'\ntimeout = '300ms'");
+            format!("command = '{trap}exec 3> {{dir}}/held; sleep 300 & wait; sleep 300'\ntimeout = '2s'");
         let schedule = job(&lines);
         let released = Fifo::new(&schedule, "held").when_released();
         let ended = run(&["run", &schedule.path(), "--once", "--log", "json"]);
@@ -131,8 +131,7 @@ fn a_command_whose_time_is_up_is_killed_with_all_its_processes() {
 
 #[test]
 fn a_cancelled_command_is_killed_with_all_its_processes() {
-    let lines =
-        "command = 'sleep 300 > {dir}/held & echo begun; wait'\nevery = 1\noverlap = 'cancel_previous'";
+    let lines = "command = 'exec 3> {dir}/held; sleep 300 & echo begun; wait'\nevery = 1\noverlap = 'cancel_previous'";
     let schedule = job(lines);
     let released = Fifo::new(&schedule, "held").when_released();
     let mut running = Running::start(&["run", &schedule.path()]);

@@ -13,7 +13,7 @@ const TICKER: &str = "timezone = 'Europe/Berlin'\n\
 #[test]
 fn a_schedule_runs_until_the_given_time() {
     let schedule = Schedule::toml(TICKER);
-    let ended = run(&["run", &schedule.path(), "--until", "1500ms"]);
+    let ended = run(&["run", &schedule.path(), "--until", "3s"]);
     assert_eq!((ended.status, ended.stderr.as_str()), (Some(0), ""));
     assert!(ended.stdout.contains("1 job, time zone Europe/Berlin"), "{}", ended.stdout);
     assert!(ended.stdout.contains("tick  every 200"), "{}", ended.stdout);
@@ -25,7 +25,7 @@ fn a_schedule_runs_until_the_given_time() {
 #[test]
 fn an_end_can_be_a_time() {
     let schedule = Schedule::toml(TICKER);
-    let end = std::time::SystemTime::now() + Duration::from_secs(2);
+    let end = std::time::SystemTime::now() + Duration::from_secs(5);
     let seconds = end.duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
     let end = chrono::DateTime::from_timestamp(i64::try_from(seconds).unwrap(), 0).unwrap();
     let ended = run(&["run", &schedule.path(), "--until", &end.to_rfc3339()]);
@@ -35,7 +35,7 @@ fn an_end_can_be_a_time() {
 #[test]
 fn json_lines_have_stable_keys() {
     let schedule = Schedule::toml(TICKER);
-    let ended = run(&["run", &schedule.path(), "--until", "1s", "--log", "json"]);
+    let ended = run(&["run", &schedule.path(), "--until", "3s", "--log", "json"]);
     assert_eq!(ended.status, Some(0), "{ended:?}");
     let lines: Vec<Value> = ended.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let first = |event: &str| {

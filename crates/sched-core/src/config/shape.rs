@@ -109,22 +109,22 @@ fn fill_value(value: &mut Value, path: &str, faults: &mut Vec<Fault>) {
     }
 }
 
-/// Puts the values of environment variables in place of `${NAME}`; `$${` is a plain `${`.
-fn substitute(text: &str) -> Result<String, String> {
+/// Puts the values of environment variables in place of `${NAME}`; `$${` is a plain `${`. **Errors**: why it cannot be
+/// filled in, as text.
+pub fn substitute(text: &str) -> Result<String, String> {
     let (mut filled, mut rest) = (String::new(), text);
-    while let Some(at) = rest.find("${") {
-        if rest[..at].ends_with('$') {
-            filled.push_str(&rest[..at]);
+    while let Some((before, after)) = rest.split_once("${") {
+        filled.push_str(before);
+        if before.ends_with('$') {
             filled.push('{');
-            rest = &rest[at + 2..];
+            rest = after;
             continue;
         }
-        filled.push_str(&rest[..at]);
-        let (name, after) = rest[at + 2..].split_once('}').ok_or("`${` without `}`")?;
-        let value =
-            std::env::var(name).map_err(|_| format!("the environment variable `{name}` is not set"))?;
-        filled.push_str(&value);
-        rest = after;
+        let (name, tail) = after.split_once('}').ok_or("`${` without `}`")?;
+        filled.push_str(
+            &std::env::var(name).map_err(|_| format!("the environment variable `{name}` is not set"))?,
+        );
+        rest = tail;
     }
     filled.push_str(rest);
     Ok(filled)
@@ -177,6 +177,12 @@ mod tests {
         let (_, faults) = expanded(json!({ "url": "x${SCHED_NO_SUCH_VARIABLE}" }));
         assert_eq!(faults, ["url: the environment variable `SCHED_NO_SUCH_VARIABLE` is not set"]);
         assert_eq!(expanded(json!({ "a": "$${x}" })).0, json!({ "a": "${x}" }));
+    }
+
+    #[test]
+    fn a_plain_dollar_brace_can_be_written() {
+        assert_eq!(substitute("a$${b} $$c"), Ok("a${b} $$c".to_owned()));
+        assert!(substitute("${").is_err());
     }
 
     #[test]

@@ -73,8 +73,19 @@ impl EventBus {
 
     /// Puts events into the queue and, unless another thread is at it, empties the queue.
     pub(crate) fn publish_all(&self, events: impl IntoIterator<Item = Event>) {
+        self.enqueue(events);
+        self.flush();
+    }
+
+    /// Puts events into the queue without calling a listener, so that it may be done under a lock.
+    pub(crate) fn enqueue(&self, events: impl IntoIterator<Item = Event>) {
+        let wanted = events.into_iter().filter(|event| self.wants(event.mask()));
+        self.queue.lock().events.extend(wanted);
+    }
+
+    /// Tells what is in the queue, unless another thread is at it.
+    pub(crate) fn flush(&self) {
         let mut queue = self.queue.lock();
-        queue.events.extend(events.into_iter().filter(|event| self.wants(event.mask())));
         if queue.draining {
             return;
         }

@@ -369,6 +369,19 @@ impl Draft {
         Ok(())
     }
 
+    /// **Errors**: [`NeverFires`](ErrorKind::NeverFires) when its trigger has no fire time at or after `now`.
+    pub(crate) fn check_fires(&self, now: DateTime<Utc>) -> Result<(), Error> {
+        match self.first {
+            First::AsTriggered => first_fire(&self.id, &*self.trigger, now).map(drop),
+            First::At(_) | First::Paused => Ok(()),
+        }
+    }
+
+    /// Takes another trigger, which decides from now on.
+    pub(crate) fn reschedule(&mut self, trigger: Arc<dyn Trigger>) {
+        (self.trigger, self.first) = (trigger, First::AsTriggered);
+    }
+
     pub(crate) fn pause(&mut self) {
         self.first = First::Paused;
     }
@@ -382,11 +395,15 @@ impl Draft {
 
 /// The cursor of a schedule that begins at `now`.
 pub(crate) fn first_cursor(spec: &JobSpec, now: DateTime<Utc>, seed: u64) -> Result<Cursor, Error> {
-    let Some(fire) = spec.trigger.next_fire_time(None, now)? else {
-        let message = format!("job \"{}\" would never run: {} has no fire time left", spec.id, spec.trigger);
-        return Err(Error::new(ErrorKind::NeverFires, message));
-    };
+    let fire = first_fire(&spec.id, &*spec.trigger, now)?;
     Ok(Cursor::at(fire, jittered(spec, fire, seed)?))
+}
+
+fn first_fire(id: &JobId, trigger: &dyn Trigger, now: DateTime<Utc>) -> Result<DateTime<Utc>, Error> {
+    trigger.next_fire_time(None, now)?.ok_or_else(|| {
+        let message = format!("job \"{id}\" would never run: {trigger} has no fire time left");
+        Error::new(ErrorKind::NeverFires, message)
+    })
 }
 
 /// The scheduler's job defaults, with the options of a job that has none of its own resolved once and shared.

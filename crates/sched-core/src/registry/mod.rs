@@ -157,10 +157,10 @@ impl Registry {
         for plugin in self.plugins() {
             let aliases = plugin.aliases.join(", ");
             let _ =
-                writeln!(text, "{:<10} {aliases:<32} {} [{}]", plugin.kind(), plugin.summary, plugin.package);
+                writeln!(text, "{:<12} {aliases:<32} {} [{}]", plugin.kind(), plugin.summary, plugin.package);
         }
         for task in self.tasks() {
-            let _ = writeln!(text, "{:<10} {}", "task", task.signature_text());
+            let _ = writeln!(text, "{:<12} {}", "task", task.signature_text());
         }
         text
     }

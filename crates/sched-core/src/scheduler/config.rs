@@ -17,7 +17,7 @@ use crate::registry::Registry;
 use crate::store::JobStore;
 use crate::{Error, ErrorKind, time};
 
-/// Everything [`Scheduler::configure`] sets: stores, executors, job defaults, options, and jobs.
+/// Everything [`Scheduler::configure`](crate::Scheduler::configure) sets: stores, executors, job defaults, options, and jobs.
 #[derive(Default)]
 pub struct SchedulerConfig {
     stores: Vec<(Arc<str>, Arc<dyn JobStore>)>,
@@ -223,6 +223,7 @@ impl SchedulerConfig {
         self.defaults = code.defaults.over(&self.defaults);
         self.timezone = code.timezone.or(self.timezone);
         self.broker = code.broker.or(self.broker);
+        self.engine = code.engine.over(self.engine);
         self
     }
 }

@@ -16,12 +16,14 @@ use super::lane::Lane;
 use super::{Inner, Scheduler};
 use crate::ErrorKind;
 use crate::context::{CancelToken, current_run};
+use crate::error::panic_message;
 use crate::event::{Event, EventMask, JobRef, RunEnded};
-use crate::executor::{Execution, Refused, RunSink};
+use crate::executor::{Execution, Executor, Refused, RunSink};
 use crate::id::{JobId, RunId};
 use crate::policy::Overlap;
 use crate::run::{Outcome, Run, RunReport};
 use crate::store::RunClaim;
+use crate::task::Task;
 
 /// A run that is on its way or running.
 #[derive(Debug, Clone)]
@@ -47,7 +49,8 @@ type JobSlot = (u32, JobId);
 struct Table {
     active: FxHashMap<RunId, Active>,
     jobs: FxHashMap<JobSlot, Slots>,
-    tasks: FxHashMap<Arc<str>, u32>,
+    /// Unfinished runs of limited tasks, in each lane by itself.
+    tasks: FxHashMap<(u32, Arc<str>), u32>,
     /// Runs that executors had no place for, in order.
     backlog: FxHashMap<Arc<str>, VecDeque<Execution>>,
     waiting: usize,
@@ -212,7 +215,7 @@ impl Batch<'_> {
         let job_full = slots.active >= options.max_instances;
         let oldest = slots.running.front().copied();
         let task_limit = task.max_instances();
-        let task_active = task_limit.map_or(0, |_| self.table.tasks.get(task.name()).copied().unwrap_or(0));
+        let task_active = task_limit.map_or(0, |_| self.table.active_of(lane.index, &task));
         let task_full = task_limit.is_some_and(|limit| task_active >= limit);
         if (job_full || task_full) && options.overlap == Overlap::Skip {
             let limit = if job_full { options.max_instances } else { task_limit.unwrap_or(1) };
@@ -251,8 +254,8 @@ impl Batch<'_> {
 fn has_place(table: &Table, slot: &JobSlot, execution: &Execution) -> bool {
     let (Some(options), Some(task)) = (execution.options(), execution.task()) else { return false };
     let active = table.jobs.get(slot).map_or(0, |slots| slots.active);
-    let task_active = table.tasks.get(task.name()).copied().unwrap_or(0);
-    active < options.max_instances && task.max_instances().is_none_or(|limit| task_active < limit)
+    let fits = |limit| table.active_of(slot.0, task) < limit;
+    active < options.max_instances && task.max_instances().is_none_or(fits)
 }
 
 fn take_place(
@@ -284,7 +287,7 @@ fn note_active(
     };
     let limited_task = claim.is_none() && task.max_instances().is_some();
     if limited_task {
-        *table.tasks.entry(task.shared_name()).or_default() += 1;
+        *table.tasks.entry((lane.index, task.shared_name())).or_default() += 1;
     }
     let public = ActiveRun { run: Arc::clone(run), since, executor: Arc::clone(&options.executor) };
     let cancel = execution.cancel_token();
@@ -317,7 +320,7 @@ impl Scheduler {
         drop(table);
         let executor = self.inner.state.read().executor(alias).cloned();
         let refused = match executor {
-            Ok(executor) => executor.submit(group).err(),
+            Ok(executor) => submit_caught(alias, &*executor, group),
             Err(_) => {
                 let reason = crate::run::MissReason::NoExecutor(alias.as_ref().to_owned());
                 group.into_iter().for_each(|run| run.finish(Outcome::Missed(reason.clone())));
@@ -336,11 +339,29 @@ impl Scheduler {
             return;
         }
         let mut table = self.inner.dispatcher.table.lock();
+        let first = refused.runs.first().and_then(Execution::run).map(|run| run.id);
+        let lane = first.and_then(|id| table.active.get(&id)).map(|active| Arc::clone(&active.lane));
         table.waiting += refused.runs.len();
         let backlog = table.backlog.entry(Arc::clone(alias)).or_default();
         for run in refused.runs.into_iter().rev() {
             backlog.push_front(run);
         }
+        drop(table);
+        if let Some(lane) = lane {
+            lane.wake_for_backlog();
+        }
+    }
+
+    /// Offers all executors what they had no place for; whether something still waits.
+    pub(crate) fn retry_backlogs(&self) -> bool {
+        let table = self.inner.dispatcher.table.lock();
+        if table.backlog.is_empty() {
+            return false;
+        }
+        let aliases: Vec<Arc<str>> = table.backlog.keys().cloned().collect();
+        drop(table);
+        aliases.iter().for_each(|alias| self.retry_backlog(alias));
+        self.inner.dispatcher.table.lock().backlog.values().any(|backlog| !backlog.is_empty())
     }
 
     /// Offers an executor what it had no place for.
@@ -374,6 +395,10 @@ impl Scheduler {
 }
 
 impl Table {
+    fn active_of(&self, lane: u32, task: &Task) -> u32 {
+        self.tasks.get(&(lane, task.shared_name())).copied().unwrap_or(0)
+    }
+
     /// Frees a direct run's place and gives it to the job's next waiting run.
     fn next_of_job(
         &mut self,
@@ -382,7 +407,9 @@ impl Table {
         run: &Run,
         now: DateTime<Utc>,
     ) -> Option<Ready> {
-        if let Some(count) = self.tasks.get_mut(&run.task).filter(|_| active.limited_task) {
+        if active.limited_task
+            && let Some(count) = self.tasks.get_mut(&(slot.0, Arc::clone(&run.task)))
+        {
             *count = count.saturating_sub(1);
         }
         let slots = self.jobs.get_mut(slot)?;
@@ -452,11 +479,17 @@ impl Scheduler {
     /// had a place.
     fn ended(&self, report: RunReport) -> Option<Arc<str>> {
         let table = self.inner.dispatcher.table.lock();
-        let active = table.active.get(&report.run.id)?;
-        let (executor, lane, claim) =
-            (Arc::clone(&active.public.executor), Arc::clone(&active.lane), active.claim);
+        let active = table.active.get(&report.run.id);
+        let active = active.map(|it| (Arc::clone(&it.public.executor), Arc::clone(&it.lane), it.claim));
         drop(table);
+        let Some((executor, lane, claim)) = active else {
+            log_outcome(&report);
+            self.publish_ended(report);
+            return None;
+        };
         match claim {
+            // It never began: the lease is given back when the lane ends, for others to take it at once.
+            Some(_) if report.started_at.is_none() && is_dropped(&report.outcome) && !self.is_running() => {}
             Some(claim) => {
                 lane.ended.lock().push((claim, report));
                 lane.wake();
@@ -474,6 +507,22 @@ impl Scheduler {
         if self.inner.events.wants(mask) {
             let RunReport { run, outcome, started_at, finished_at } = report;
             self.publish(Event::run_ended(RunEnded { run, outcome, started_at, finished_at }));
+        }
+    }
+}
+
+fn is_dropped(outcome: &Outcome) -> bool {
+    matches!(outcome, Outcome::Cancelled | Outcome::Abandoned(_))
+}
+
+/// Hands runs over. Those that an executor drops in a panic are reported by their own drop.
+fn submit_caught(alias: &str, executor: &dyn Executor, runs: Vec<Execution>) -> Option<Refused> {
+    let submit = std::panic::AssertUnwindSafe(|| executor.submit(runs));
+    match std::panic::catch_unwind(submit) {
+        Ok(answer) => answer.err(),
+        Err(panic) => {
+            tracing::error!(executor = alias, panic = panic_message(&*panic), "the executor panicked");
+            None
         }
     }
 }

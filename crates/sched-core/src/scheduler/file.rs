@@ -102,8 +102,10 @@ impl Parts<'_> {
 fn read_job(path: &str, job: Value, context: BuildContext<'_>) -> Result<Draft, Error> {
     let mut section = Section::new(path, job, context)?;
     let task = section.string("task");
-    if task.is_none() {
-        section.missing("task", "the name of a registered task");
+    match task.as_deref().map(|task| context.registry.task(task)) {
+        None => section.missing("task", "the name of a registered task"),
+        Some(Err(error)) => section.fault("task", error.to_string()),
+        Some(Ok(_)) => {}
     }
     let mut builder =
         JobBuilder::task(task.clone().unwrap_or_default()).settings(JobSettings::read(&mut section));

@@ -30,6 +30,7 @@ impl Scheduler {
         let draft = job.draft(state.context(), "trigger")?;
         if state.phase == SchedulerState::Stopped {
             drop(state);
+            draft.check_fires(self.inner.clock.now())?;
             return self.add_pending(draft);
         }
         let target = state.target(&draft)?;
@@ -121,8 +122,8 @@ impl Scheduler {
         let anchored = trigger.anchored(now).unwrap_or_else(|| Arc::clone(&trigger));
         if self.state() == SchedulerState::Stopped {
             return self.change_pending(&key, |draft, _| {
-                draft.trigger = trigger;
-                Ok(())
+                draft.reschedule(trigger);
+                draft.check_fires(now)
             });
         }
         self.change(&key, |job, _| {
@@ -188,7 +189,7 @@ impl Scheduler {
                 let mut state = self.inner.state.write();
                 let at = pending_index(&state, &key)?;
                 let draft = state.pending.remove(at);
-                JobRef { job_id: draft.id, store: Some(draft.store) }
+                JobRef { job_id: draft.id, store: None }
             }
             _ => {
                 let (handle, _) = self.find(&key)?;

@@ -33,8 +33,8 @@ pub(crate) struct Lane {
     pub(crate) ended: Mutex<Vec<(RunClaim, RunReport)>>,
     /// Claims on runs that are on their way, for renewal.
     pub(crate) claims: Mutex<FxHashMap<RunId, RunClaim>>,
-    /// Jobs whose schedule ended and whose runs are still queued.
-    pub(crate) ending: Mutex<FxHashMap<JobId, usize>>,
+    /// Jobs that have unfinished runs in the queue, as far as this scheduler put them there.
+    pub(crate) queued: Mutex<QueuedJobs>,
     /// Whether the run queue has been used, so that it must be looked at.
     pub(crate) queue_used: AtomicBool,
     health: Mutex<Health>,
@@ -42,6 +42,8 @@ pub(crate) struct Lane {
     next_wake: AtomicI64,
     woken: AtomicBool,
     stopped: AtomicBool,
+    /// Whether an executor refused runs of this store for want of a place.
+    backlogged: AtomicBool,
     waker: Mutex<Option<Waker>>,
 }
 
@@ -54,12 +56,13 @@ impl Lane {
             engine: Mutex::new(engine),
             ended: Mutex::default(),
             claims: Mutex::default(),
-            ending: Mutex::default(),
+            queued: Mutex::default(),
             queue_used: AtomicBool::new(false),
             health: Mutex::new(Health::Healthy),
             next_wake: AtomicI64::new(i64::MAX),
             woken: AtomicBool::new(false),
             stopped: AtomicBool::new(false),
+            backlogged: AtomicBool::new(false),
             waker: Mutex::new(None),
         }
     }
@@ -70,6 +73,23 @@ impl Lane {
         if let Some(waker) = &*self.waker.lock() {
             waker.wake_by_ref();
         }
+    }
+
+    /// Makes the loop offer refused runs again in a while.
+    pub(crate) fn wake_for_backlog(&self) {
+        if !self.backlogged.swap(true, Ordering::SeqCst) {
+            self.wake();
+        }
+    }
+
+    /// Whether runs wait that an executor refused.
+    pub(crate) fn is_backlogged(&self) -> bool {
+        self.backlogged.load(Ordering::SeqCst)
+    }
+
+    /// Whether refused runs wait; the loop says so after it offered them again.
+    pub(crate) fn set_backlogged(&self, backlogged: bool) {
+        self.backlogged.store(backlogged, Ordering::SeqCst);
     }
 
     /// Wakes the loop when it would sleep past `time`.
@@ -116,5 +136,36 @@ impl Lane {
         let changed = *current != health;
         *current = health;
         changed
+    }
+}
+
+/// How many runs of which job are unfinished, and whose schedule has ended.
+#[derive(Default)]
+pub(crate) struct QueuedJobs(FxHashMap<JobId, (usize, bool)>);
+
+impl QueuedJobs {
+    /// Counts new runs of a job. Whether the job has ended and nothing of it is unfinished.
+    pub(crate) fn add(&mut self, id: &JobId, runs: usize, ended: bool) -> bool {
+        let (left, over) = self.0.get(id).copied().unwrap_or_default();
+        let entry = (left + runs, over || ended);
+        match entry {
+            (0, over) => {
+                self.0.remove(id);
+                return over;
+            }
+            _ => self.0.insert(id.clone(), entry),
+        };
+        false
+    }
+
+    /// A run of a job is over. Whether it was the last one of a job that has ended.
+    pub(crate) fn finish(&mut self, id: &JobId) -> bool {
+        let Some((left, over)) = self.0.get_mut(id) else { return false };
+        *left = left.saturating_sub(1);
+        let (none, over) = (*left == 0, *over);
+        if none {
+            self.0.remove(id);
+        }
+        none && over
     }
 }

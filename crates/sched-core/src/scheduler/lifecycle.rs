@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
@@ -14,7 +15,7 @@ use super::{Scheduler, SchedulerConfig};
 use crate::Error;
 use crate::broker::Notice;
 use crate::config::BuildContext;
-use crate::event::{Event, JobRef};
+use crate::event::{Event, EventMask, JobRef};
 use crate::executor::ExecutorContext;
 use crate::job::DEFAULT_ALIAS;
 use crate::policy::{Delivery, Shutdown};
@@ -45,7 +46,7 @@ impl Scheduler {
     }
 
     /// Sets the scheduler up anew: stores, executors and options are replaced; pending jobs and listeners stay.
-    /// The jobs of the configuration become pending.
+    /// The jobs of the configuration become pending. See also [`configure_from`](Self::configure_from).
     ///
     /// **Errors**: [`InvalidState`](crate::ErrorKind::InvalidState) when started; nothing is changed then.
     pub fn configure(&self, config: SchedulerConfig) -> Result<(), Error> {
@@ -56,6 +57,14 @@ impl Scheduler {
         let jobs = config.apply(&mut state);
         drop(state);
         jobs.into_iter().try_for_each(|job| self.add_pending(job).map(drop))
+    }
+
+    /// [`configure`](Self::configure) from a dictionary, read with the scheduler's own registry.
+    ///
+    /// **Errors**: those of [`SchedulerConfig::from_value`] and [`configure`](Self::configure).
+    pub fn configure_from(&self, config: serde_json::Value) -> Result<(), Error> {
+        let registry = self.registry();
+        self.configure(SchedulerConfig::from_value(config, &registry)?)
     }
 
     /// Starts: executors, stores, pending jobs, then one loop for each store on `runtime`. For adapters; users
@@ -70,35 +79,27 @@ impl Scheduler {
         let control = self.inner.control.lock();
         let mut state = self.inner.state.write();
         state.must_be_stopped()?;
+        let mut begun = Begun::before(&state);
         let mut events = Vec::new();
-        self.add_default_parts(&mut state, &mut events)?;
-        let mut begun = Begun::default();
-        let drivers = match self.begin(&mut state, &mut begun, &mut events) {
-            Ok(drivers) => drivers,
-            Err(error) => {
-                begun.undo(&mut state);
-                return Err(error);
-            }
-        };
-        if let Err(error) = self.subscribe_to_broker(&mut state) {
+        let started = self.begin(&mut state, &mut begun, &mut events).and_then(|drivers| {
+            self.subscribe_to_broker(&mut state)?;
+            drivers.into_iter().try_for_each(|driver| runtime.spawn(driver))
+        });
+        if let Err(error) = started {
             begun.undo(&mut state);
             return Err(error);
         }
         state.phase =
             if mode == StartMode::Paused { SchedulerState::Paused } else { SchedulerState::Running };
-        state.runtime = Some(Arc::clone(&runtime));
+        state.runtime = Some(runtime);
         state.pending.clear();
-        drop(state);
         events.push(Event::SchedulerStarted);
+        // Queued before the loops may pass the lock, so that no run is told of earlier.
+        self.inner.events.enqueue(events);
+        drop(state);
         tracing::info!(identity = &*self.inner.identity, "the scheduler started");
         drop(control);
-        self.inner.events.publish_all(events);
-        for driver in drivers {
-            if let Err(error) = runtime.spawn(driver) {
-                let _ = self.shutdown(Shutdown::Now);
-                return Err(error);
-            }
-        }
+        self.inner.events.flush();
         Ok(())
     }
 
@@ -119,6 +120,12 @@ impl Scheduler {
         Ok(())
     }
 
+    /// Waits until the scheduler is shut down; returns at once when it is stopped.
+    pub fn wait_until_stopped(&self) {
+        let events = self.subscribe(EventMask::SCHEDULER_SHUTDOWN);
+        while self.is_running() && events.next_within(Duration::from_secs(60)).is_none() {}
+    }
+
     /// Makes every loop look at its store soon.
     pub fn wakeup(&self) {
         self.inner.state.read().lanes().iter().for_each(|lane| lane.wake());
@@ -134,31 +141,32 @@ impl Scheduler {
     /// executor or store, after all were shut down.
     pub fn shutdown(&self, how: impl Into<Shutdown>) -> Result<(), Error> {
         let how = how.into();
-        let (lanes, executors, stores) = {
+        let (lanes, executors, stores, subscribed) = {
             let _control = self.inner.control.lock();
             let mut state = self.inner.state.write();
             state.must_be_started()?;
             state.phase = SchedulerState::Stopped;
             state.runtime = None;
-            if let (Some(broker), Some(subscription)) = (&state.broker, state.subscription) {
-                broker.unsubscribe(subscription);
-            }
-            state.subscription = None;
+            let subscribed = state.broker.clone().zip(state.subscription.take());
             let lanes: Vec<Arc<Lane>> =
                 state.stores.iter_mut().filter_map(|entry| entry.lane.take()).collect();
             let stores: Vec<_> = state.stores.iter().map(|entry| Arc::clone(&entry.store)).collect();
-            (lanes, state.executors.clone(), stores)
+            (lanes, state.executors.clone(), stores, subscribed)
         };
+        if let Some((broker, subscription)) = subscribed {
+            broker.unsubscribe(subscription);
+        }
         lanes.iter().for_each(|lane| end_of_turn(lane, how));
-        let drained = match how {
-            Shutdown::Wait => self.inner.dispatcher.drain(self, None),
-            Shutdown::WaitFor(limit) => self.inner.dispatcher.drain(self, Some(limit)),
-            Shutdown::Now => false,
+        let stop = match how {
+            // What this turn has not handed over yet cannot end before it does: only executors can wait here.
+            Shutdown::Wait | Shutdown::WaitFor(_) if lanes.iter().any(|lane| in_turn(lane)) => how,
+            Shutdown::Wait if self.inner.dispatcher.drain(self, None) => how,
+            Shutdown::WaitFor(limit) if self.inner.dispatcher.drain(self, Some(limit)) => Shutdown::Wait,
+            _ => Shutdown::Now,
         };
-        if !drained {
+        if stop == Shutdown::Now {
             self.inner.dispatcher.close();
         }
-        let stop = if drained { Shutdown::Wait } else { Shutdown::Now };
         let mut first_error = None;
         for (_, executor) in executors {
             first_error = first_error.or(executor.shutdown(stop).err());
@@ -233,6 +241,7 @@ impl Scheduler {
         begun: &mut Begun,
         events: &mut Vec<Event>,
     ) -> Result<Vec<Driver>, Error> {
+        self.add_default_parts(state, events)?;
         for draft in &state.pending {
             state.store(&draft.store)?;
         }
@@ -330,24 +339,38 @@ fn end_of_turn(lane: &Lane, how: Shutdown) {
 /// What a start has begun, to be undone when it fails.
 #[derive(Default)]
 struct Begun {
+    /// How many executors and stores there were before those of alias `default` were added.
+    configured: (usize, usize),
     executors: usize,
     stores: usize,
     added: Vec<(Arc<str>, crate::JobId)>,
 }
 
 impl Begun {
+    fn before(state: &State) -> Self {
+        Self { configured: (state.executors.len(), state.stores.len()), ..Self::default() }
+    }
+
     fn undo(self, state: &mut State) {
+        if let (Some(broker), Some(subscription)) = (&state.broker, state.subscription.take()) {
+            broker.unsubscribe(subscription);
+        }
         for (alias, id) in self.added {
             if let Ok(entry) = state.store(&alias) {
                 let _ = entry.store.remove(&[id]);
             }
         }
         for entry in state.stores.iter_mut().take(self.stores) {
+            if let Some(lane) = entry.lane.take() {
+                lane.stop();
+            }
             let _ = entry.store.shutdown();
-            entry.lane = None;
         }
         for (_, executor) in state.executors.iter().take(self.executors) {
             let _ = executor.shutdown(Shutdown::Now);
         }
+        let (executors, stores) = self.configured;
+        state.executors.truncate(executors);
+        state.stores.truncate(stores);
     }
 }

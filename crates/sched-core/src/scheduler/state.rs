@@ -62,6 +62,28 @@ impl Default for EngineOptions {
     }
 }
 
+impl EngineOptions {
+    /// These options where they differ from the defaults, else those of `base`.
+    pub(crate) fn over(self, base: Self) -> Self {
+        fn pick<T: PartialEq>(own: T, default: &T, base: T) -> T {
+            if own == *default { base } else { own }
+        }
+        let default = Self::default();
+        Self {
+            claim_batch: pick(self.claim_batch, &default.claim_batch, base.claim_batch),
+            lease: pick(self.lease, &default.lease, base.lease),
+            retry_interval: pick(self.retry_interval, &default.retry_interval, base.retry_interval),
+            poll_interval: pick(self.poll_interval, &default.poll_interval, base.poll_interval),
+            max_concurrent_runs: pick(
+                self.max_concurrent_runs,
+                &default.max_concurrent_runs,
+                base.max_concurrent_runs,
+            ),
+            delivery: self.delivery.or(base.delivery),
+        }
+    }
+}
+
 pub(crate) struct StoreEntry {
     pub(crate) alias: Arc<str>,
     pub(crate) store: Arc<dyn JobStore>,

@@ -56,11 +56,6 @@ impl<'a> Told<'a> {
         for fire in applied.plan.fires.iter().filter(|fire| fire.missed) {
             self.missed(&applied.job, *fire, MissReason::TooLate, now);
         }
-        if let TaskRef::Named(name) = &applied.job.spec.task {
-            for fire in applied.plan.fires.iter().filter(|fire| !fire.missed) {
-                self.missed(&applied.job, *fire, MissReason::NoTask(name.as_ref().to_owned()), now);
-            }
-        }
         if applied.plan.catch_up_limited {
             self.first.push(Event::CatchUpLimited(self.job_ref(&applied.job)));
         }
@@ -68,6 +63,15 @@ impl<'a> Told<'a> {
             tracing::error!(job = applied.job.id().as_str(), %reason, "the trigger failed; the job is suspended");
             let job = self.job_ref(&applied.job);
             self.first.push(Event::JobSuspended { job, reason: Arc::clone(reason) });
+        }
+    }
+
+    /// The direct runs of a job whose task this program does not have. A queued run is judged when it is claimed.
+    pub(crate) fn without_task(&mut self, applied: &AppliedPlan, now: DateTime<Utc>) {
+        if let TaskRef::Named(name) = &applied.job.spec.task {
+            for fire in applied.plan.fires.iter().filter(|fire| !fire.missed) {
+                self.missed(&applied.job, *fire, MissReason::NoTask(name.as_ref().to_owned()), now);
+            }
         }
     }
 
@@ -112,15 +116,11 @@ impl<'a> Told<'a> {
             let limit = applied.job.spec.options.max_instances;
             self.max_instances(&applied.job, applied.skipped.clone(), limit);
         }
-        if applied.plan.then == Then::Remove {
-            let due = applied.plan.fires.iter().filter(|fire| !fire.missed).count();
-            let queued = due.saturating_sub(applied.skipped.len());
-            match queued {
-                0 => self.later.push(Event::JobRemoved(self.job_ref(&applied.job))),
-                _ => {
-                    self.lane.ending.lock().insert(applied.job.id().clone(), queued);
-                }
-            }
+        let due = applied.plan.fires.iter().filter(|fire| !fire.missed).count();
+        let queued = due.saturating_sub(applied.skipped.len());
+        let ended = applied.plan.then == Then::Remove;
+        if self.lane.queued.lock().add(applied.job.id(), queued, ended) {
+            self.later.push(Event::JobRemoved(self.job_ref(&applied.job)));
         }
     }
 
@@ -135,7 +135,7 @@ impl<'a> Told<'a> {
     }
 }
 
-/// Tells that claimed runs are handed over.
+/// Queues the events that claimed runs are handed over.
 pub(crate) fn submitted_events(scheduler: &Scheduler, ready: &[Ready]) {
     if !scheduler.inner.events.wants(EventMask::JOB_SUBMITTED) {
         return;
@@ -145,8 +145,7 @@ pub(crate) fn submitted_events(scheduler: &Scheduler, ready: &[Ready]) {
         let job = JobRef { job_id: run.job_id.clone()?, store: Some(Arc::clone(&run.store)) };
         Some(Event::JobSubmitted { job, scheduled_run_times: vec![run.scheduled_time] })
     });
-    let events: Vec<Event> = events.collect();
-    scheduler.inner.events.publish_all(events);
+    scheduler.inner.events.enqueue(events);
 }
 
 /// A fresh id for a run made now.

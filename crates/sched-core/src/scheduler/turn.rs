@@ -31,6 +31,13 @@ use crate::task::TaskRef;
 /// A wall clock that departs this far from the monotonic one has jumped.
 const CLOCK_TOLERANCE_MILLIS: i64 = 1_000;
 
+/// How soon runs that an executor had no place for are offered again, when no run of it ends before.
+const BACKLOG_PAUSE: Duration = Duration::from_millis(100);
+
+/// How soon a queue is looked at again when what is due in it could not be claimed, for want of a place or of its
+/// executor. It costs a call of the store.
+const QUEUE_PAUSE: Duration = Duration::from_secs(1);
+
 /// What a lane's loop remembers from turn to turn.
 pub(crate) struct Engine {
     pub(crate) options: EngineOptions,
@@ -52,6 +59,9 @@ impl Engine {
         let now = scheduler.inner.clock.now();
         self.watch_clock(scheduler, now);
         self.settle(scheduler, lane)?;
+        if lane.is_backlogged() {
+            lane.set_backlogged(scheduler.retry_backlogs());
+        }
         let phase = scheduler.inner.state.read().phase;
         let mut more = false;
         if phase == SchedulerState::Running {
@@ -67,7 +77,8 @@ impl Engine {
         if more {
             return Ok(Wake::Again);
         }
-        self.next_wake(scheduler, lane, queue.filter(|_| phase == SchedulerState::Running), phase)
+        let resting = Resting { queue: queue.filter(|_| phase == SchedulerState::Running), phase, now };
+        self.next_wake(scheduler, lane, &resting)
     }
 
     fn uses_queue(&self, lane: &Lane) -> bool {
@@ -147,6 +158,7 @@ impl Engine {
                 told.judged(&applied, now);
                 match self.delivery {
                     Delivery::Direct => {
+                        told.without_task(&applied, now);
                         let runs = self.executions(lane, &applied, now);
                         if !runs.is_empty() {
                             let admitted = batch.admit(lane, runs, now, &mut ready);
@@ -161,7 +173,8 @@ impl Engine {
             }
         }
         let Told { first, later, .. } = told;
-        scheduler.inner.events.publish_all(first);
+        // Queued before the runs are handed over, told after: a listener may wait for them, as shutdown does.
+        scheduler.inner.events.enqueue(first);
         scheduler.submit(ready);
         scheduler.inner.events.publish_all(later);
     }
@@ -217,10 +230,12 @@ impl Engine {
                 Err(report) => unknown.push((claim, report)),
             }
         }
+        let unsettled = !unknown.is_empty();
         lane.ended.lock().extend(unknown);
         submitted_events(scheduler, &ready);
         scheduler.submit(ready);
-        Ok(full)
+        scheduler.inner.events.flush();
+        Ok(full || unsettled)
     }
 
     fn claimed_execution(
@@ -271,7 +286,7 @@ impl Engine {
                 scheduler.inner.waiters.tell(claim.id, &report.outcome);
                 let job_id = report.run.job_id.clone();
                 scheduler.publish_ended(report);
-                let last = job_id.filter(|id| last_of_ended_job(lane, id));
+                let last = job_id.filter(|id| lane.queued.lock().finish(id));
                 let store = Some(Arc::clone(&lane.alias));
                 scheduler
                     .inner
@@ -311,19 +326,16 @@ impl Engine {
         Ok(())
     }
 
-    fn next_wake(
-        &self,
-        scheduler: &Scheduler,
-        lane: &Lane,
-        queue: Option<&dyn RunQueue>,
-        phase: SchedulerState,
-    ) -> Result<Wake, Error> {
-        let mut next = match phase {
+    fn next_wake(&self, scheduler: &Scheduler, lane: &Lane, resting: &Resting<'_>) -> Result<Wake, Error> {
+        let mut next = match resting.phase {
             SchedulerState::Running => lane.store.next_wakeup()?,
             _ => None,
         };
-        if let Some(queue) = queue {
-            next = [next, queue.next_wakeup()?].into_iter().flatten().min();
+        let mut held_back = None;
+        if let Some(waiting) = resting.queue.map(RunQueue::next_wakeup).transpose()?.flatten() {
+            // What was due already has just been left in the queue, for want of a place or of its executor.
+            held_back = (waiting <= resting.now).then_some(QUEUE_PAUSE);
+            next = [next, Some(waiting).filter(|time| *time > resting.now)].into_iter().flatten().min();
         }
         let now = scheduler.inner.clock.now();
         let mut sleep = next.map(|time| (time - now).to_std().unwrap_or(Duration::ZERO));
@@ -331,6 +343,8 @@ impl Engine {
             let upkeep = self.next_upkeep.saturating_sub(scheduler.inner.clock.monotonic());
             sleep = Some(sleep.map_or(upkeep, |sleep| sleep.min(upkeep)));
         }
+        let backlogged = lane.is_backlogged().then_some(BACKLOG_PAUSE);
+        sleep = [sleep, held_back, backlogged].into_iter().flatten().min();
         if sleep.is_some() || lane.store.traits().shared {
             let poll = self.options.poll_interval;
             sleep = Some(sleep.map_or(poll, |sleep| sleep.min(poll)));
@@ -343,6 +357,14 @@ impl Engine {
             None => Wake::WhenWoken,
         })
     }
+}
+
+/// What decides how long a loop sleeps, besides its store.
+struct Resting<'a> {
+    queue: Option<&'a dyn RunQueue>,
+    phase: SchedulerState,
+    /// The time of the turn.
+    now: DateTime<Utc>,
 }
 
 #[derive(Default)]
@@ -393,12 +415,4 @@ fn places(scheduler: &Scheduler, limit: usize) -> Vec<(Arc<str>, usize)> {
         (Arc::clone(alias), free)
     });
     free.filter(|(_, free)| *free > 0).collect()
-}
-
-/// Whether this was the last queued run of a job whose schedule ended.
-fn last_of_ended_job(lane: &Lane, id: &crate::JobId) -> bool {
-    let mut ending = lane.ending.lock();
-    let Some(left) = ending.get_mut(id) else { return false };
-    *left = left.saturating_sub(1);
-    *left == 0 && ending.remove(id).is_some()
 }

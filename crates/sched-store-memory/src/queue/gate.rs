@@ -49,7 +49,8 @@ impl Gates {
 
     /// Lets a run through all of its gates, or says which one is shut.
     pub(super) fn take(&mut self, run: &QueuedRun) -> Result<(), Gate> {
-        let shut = gates_of(run).find(|(gate, limit)| self.0.get(gate).is_some_and(|crowd| crowd.inside >= *limit));
+        let shut =
+            gates_of(run).find(|(gate, limit)| self.0.get(gate).is_some_and(|crowd| crowd.inside >= *limit));
         if let Some((gate, _)) = shut {
             return Err(gate);
         }
@@ -103,6 +104,7 @@ impl Gates {
 /// The gates of a run with their limits.
 fn gates_of(run: &QueuedRun) -> impl Iterator<Item = (Gate, u32)> {
     let job = run.job_id.clone().map(|id| (Gate::Job(id), run.options.max_instances.max(1)));
-    let task = run.call.task.bound().and_then(|task| Some((Gate::Task(task.shared_name()), task.max_instances()?)));
+    let task =
+        run.call.task.bound().and_then(|task| Some((Gate::Task(task.shared_name()), task.max_instances()?)));
     job.into_iter().chain(task)
 }

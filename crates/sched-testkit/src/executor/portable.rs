@@ -6,7 +6,8 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use parking_lot::Mutex;
 use sched_core::{
-    Capacity, ErrorKind, Grace, JobOptions, MissReason, Outcome, Run, RunReport, RunSink, Shutdown, TaskErrorKind,
+    Capacity, ErrorKind, Grace, JobOptions, MissReason, Outcome, Run, RunReport, RunSink, Shutdown,
+    TaskErrorKind,
 };
 use serde_json::{Value, json};
 
@@ -77,7 +78,12 @@ impl RunSink for PanickingSink {
 pub fn executor_survives_a_sink_that_panics(fixture: ExecutorFixture) {
     let sink = Arc::new(PanickingSink { sink: Arc::clone(&fixture.sink), heard: Mutex::default() });
     for number in 1..=3 {
-        fixture.submit([sample_execution(number, task(ECHO), json!([number]), Arc::clone(&sink) as Arc<dyn RunSink>)]);
+        fixture.submit([sample_execution(
+            number,
+            task(ECHO),
+            json!([number]),
+            Arc::clone(&sink) as Arc<dyn RunSink>,
+        )]);
         fixture.sink.report_of(run_id(number));
     }
     assert_eq!(fixture.sink.report_of(run_id(3)).outcome, Outcome::Succeeded(json!(3)));
@@ -157,7 +163,10 @@ pub fn executor_shows_the_deadline(fixture: ExecutorFixture) {
     let deadline = (NOON + chrono::TimeDelta::seconds(90)).to_rfc3339();
     let seen = fixture.sink.report_of(run_id(1)).outcome;
     assert_eq!(seen.value().expect("it succeeds")["deadline"], json!(deadline));
-    assert_eq!(fixture.run(2, LOOK, Value::Null).outcome.value().expect("it succeeds")["deadline"], Value::Null);
+    assert_eq!(
+        fixture.run(2, LOOK, Value::Null).outcome.value().expect("it succeeds")["deadline"],
+        Value::Null
+    );
     fixture.end();
 }
 

@@ -8,9 +8,9 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use parking_lot::Mutex;
 use sched_core::{
-    ClaimRequest, ClaimedJob, ClaimedRun, Committed, ConflictPolicy, Error, ErrorKind, FinishedRun, Inserted, Job,
-    JobCommit, JobFilter, JobId, JobStore, QueuedRun, RunClaim, RunCounts, RunFilter, RunId, RunQueue, RunRecord,
-    StoreContext, StoreTraits, StoredJob,
+    ClaimRequest, ClaimedJob, ClaimedRun, Committed, ConflictPolicy, Error, ErrorKind, FinishedRun, Inserted,
+    Job, JobCommit, JobFilter, JobId, JobStore, QueuedRun, RunClaim, RunCounts, RunFilter, RunId, RunQueue,
+    RunRecord, StoreContext, StoreTraits, StoredJob,
 };
 
 /// A call of a store or of its run queue.
@@ -210,7 +210,11 @@ impl RunQueue for FaultyStore {
         self.call(StoreCall::Enqueue, || self.queue()?.enqueue(runs))
     }
 
-    fn claim(&self, request: &ClaimRequest, executors: &[(Arc<str>, usize)]) -> Result<Vec<ClaimedRun>, Error> {
+    fn claim(
+        &self,
+        request: &ClaimRequest,
+        executors: &[(Arc<str>, usize)],
+    ) -> Result<Vec<ClaimedRun>, Error> {
         self.call(StoreCall::ClaimRuns, || self.queue()?.claim(request, executors))
     }
 

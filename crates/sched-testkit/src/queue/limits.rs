@@ -32,7 +32,8 @@ pub fn queue_serves_executors_with_places(fixture: StoreFixture) {
     };
     fixture.enqueue([run(1, "b"), run(2, "a"), run(3, "a"), run(4, "c"), run(5, "a"), run(6, "b")]);
     let claim = |limit, places: &[(&str, usize)]| {
-        let places: Vec<(Arc<str>, usize)> = places.iter().map(|(alias, free)| (Arc::from(*alias), *free)).collect();
+        let places: Vec<(Arc<str>, usize)> =
+            places.iter().map(|(alias, free)| (Arc::from(*alias), *free)).collect();
         run_ids(&fixture.queue().claim(&fixture.request("one", NOON, limit), &places).expect("claim"))
     };
     assert!(claim(10, &[]).is_empty());
@@ -86,6 +87,25 @@ pub fn queue_keeps_both_limits_at_once(fixture: StoreFixture) {
     assert_eq!(run_ids(&fixture.claim_runs("one", now, 10)), [run_id(2)]);
     assert!(fixture.finish_run(claim_of(&next[0]), Value::Null));
     assert_eq!(run_ids(&fixture.claim_runs("one", now, 10)), [run_id(6)]);
+    fixture.end();
+}
+
+/// A place with a task that is free again goes to the first run that can take it, not to one that its job holds back.
+pub fn queue_passes_over_runs_held_back_elsewhere(fixture: StoreFixture) {
+    let run_of = |job: &Job, number| QueuedRun {
+        call: Call::bound(task(LIMITED), Args::default()),
+        ..sample_queued_of(job, number, noon_plus(i64::try_from(number).expect("small")))
+    };
+    let (narrow, wide) = (limited_job("narrow", 1, Overlap::Queue), limited_job("wide", 5, Overlap::Queue));
+    fixture.enqueue([run_of(&wide, 1), run_of(&wide, 2)]);
+    fixture.enqueue([run_of(&narrow, 3), run_of(&narrow, 4), run_of(&wide, 5)]);
+    let now = noon_plus(60);
+    let claimed = fixture.claim_runs("one", now, 10);
+    assert_eq!(run_ids(&claimed), [1, 2].map(run_id), "the task is full");
+    for (done, next) in claimed.iter().zip([3, 5]) {
+        assert!(fixture.finish_run(claim_of(done), Value::Null));
+        assert_eq!(run_ids(&fixture.claim_runs("one", now, 10)), [run_id(next)]);
+    }
     fixture.end();
 }
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 use sched_core::{
-    Advance, ErrorKind, JobOptions, JobSettings, MissReason, Outcome, Overlap, QueuedRun, RunCounts, RunFilter, RunId,
-    RunState, TaskError,
+    Advance, ErrorKind, JobOptions, JobSettings, MissReason, Outcome, Overlap, QueuedRun, RunCounts,
+    RunFilter, RunId, RunState, TaskError,
 };
 use serde_json::{Value, json};
 
@@ -116,7 +116,9 @@ pub fn queue_keeps_every_field(fixture: StoreFixture) {
     }
     let record = fixture.queue().result(run.id).expect("the row is there");
     assert_eq!(record.attempt, 1);
-    let RunState::Running { owner, lease_until } = record.state else { panic!("{:?} is not running", record.state) };
+    let RunState::Running { owner, lease_until } = record.state else {
+        panic!("{:?} is not running", record.state)
+    };
     assert_eq!(&*owner, "one");
     assert!(lease_until > fixture.now(), "{lease_until} is the end of the lease");
     fixture.end();
@@ -167,7 +169,11 @@ pub fn queue_runs_outlive_their_job(fixture: StoreFixture) {
     let claim = fixture.claim_one("one", NOON).claim;
     let last = sample_queued_of(&job, 2, noon_plus(1));
     let committed = fixture.commit_one(&claim, Advance::Remove, vec![last]);
-    assert_eq!(committed, sched_core::Committed::Applied { skipped: vec![noon_plus(1)] }, "the first is unfinished");
+    assert_eq!(
+        committed,
+        sched_core::Committed::Applied { skipped: vec![noon_plus(1)] },
+        "the first is unfinished"
+    );
     fixture.store.clear().expect("clear");
     assert_eq!(fixture.claim_run("one", noon_plus(1)).run.id, run_id(1));
     fixture.end();

@@ -50,10 +50,18 @@ pub fn a_wrong_change_changes_nothing(fixture: &Fixture) -> Result<(), Error> {
         [
             ("empty name", ErrorKind::InvalidJob, JobChanges::new().max_instances(3).name("")),
             ("no instances", ErrorKind::InvalidJob, with(|it| it.max_instances = Some(0))),
-            ("no grace", ErrorKind::InvalidJob, with(|it| it.misfire_grace_time = Some(Grace::Within(Duration::ZERO)))),
+            (
+                "no grace",
+                ErrorKind::InvalidJob,
+                with(|it| it.misfire_grace_time = Some(Grace::Within(Duration::ZERO))),
+            ),
             ("arguments", ErrorKind::InvalidJob, JobChanges::new().name("other").args(json!([1, 2, 3]))),
             ("unknown task", ErrorKind::NotFound, JobChanges::new().name("other").task("nothing")),
-            ("trigger", ErrorKind::InvalidConfig, JobChanges::new().name("other").trigger(json!({ "type": "evry" }))),
+            (
+                "trigger",
+                ErrorKind::InvalidConfig,
+                JobChanges::new().name("other").trigger(json!({ "type": "evry" })),
+            ),
             ("unknown executor", ErrorKind::NotFound, with(|it| it.executor = Some("nowhere".into()))),
         ]
     };
@@ -175,7 +183,9 @@ pub fn a_change_survives_a_fire(fixture: &Fixture) -> Result<(), Error> {
     let world = fixture.started()?;
     world.on_hook(|context| {
         if let (Some(scheduler), Some(id)) = (context.scheduler(), &context.run().job_id) {
-            scheduler.modify_job(id, JobChanges::new().name("changed")).map_err(sched_core::TaskError::from)?;
+            scheduler
+                .modify_job(id, JobChanges::new().name("changed"))
+                .map_err(sched_core::TaskError::from)?;
         }
         Ok(json!(null))
     });

@@ -4,14 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sched_core::{
-    Delivery, Error, ErrorKind, Event, Job, MissReason, NewRun, Outcome, Overlap, RunFilter, RunId, RunRecord,
-    RunState, Shutdown,
+    Delivery, Error, ErrorKind, Event, Job, MissReason, NewRun, Outcome, Overlap, RunFilter, RunId,
+    RunRecord, RunState, Shutdown,
 };
 use serde_json::{Value, json};
 
 use super::fixture::{ADD, FAIL, Fixture, HELD, NOTE, World};
-use super::stores::FaultyStore;
 use super::triggers::Every;
+use crate::faults::{FaultyStore, StoreCall};
 use crate::jobs::{FixedTrigger, noon_plus};
 
 const HOUR: Duration = Duration::from_secs(3_600);
@@ -48,7 +48,11 @@ pub fn a_durable_run_has_a_row(fixture: &Fixture) -> Result<(), Error> {
     world.held.run_all();
     world.turn();
     for _ in 0..2 {
-        assert_eq!(value_of(&world.scheduler.get_run_result(row.run.id, None)?), Some(&json!(3)), "readable twice");
+        assert_eq!(
+            value_of(&world.scheduler.get_run_result(row.run.id, None)?),
+            Some(&json!(3)),
+            "readable twice"
+        );
     }
     world.recorder.expect(&["added a", "submitted a", "executed a", "removed a"]);
     Ok(())
@@ -57,7 +61,8 @@ pub fn a_durable_run_has_a_row(fixture: &Fixture) -> Result<(), Error> {
 /// A result is gone once its time to live has ended.
 pub fn a_result_is_kept_for_its_time_to_live(fixture: &Fixture) -> Result<(), Error> {
     let world = fixture.durable()?;
-    let kept = world.scheduler.add_run(NewRun::task(ADD).args(json!([1])).result_ttl(Duration::from_secs(60)))?;
+    let kept =
+        world.scheduler.add_run(NewRun::task(ADD).args(json!([1])).result_ttl(Duration::from_secs(60)))?;
     let dropped = world.scheduler.add_run(NewRun::task(ADD).args(json!([2])))?;
     world.add(Job::task(NOTE).id("tick").trigger(Every::seconds(5)))?;
     world.run_for(50);
@@ -75,7 +80,10 @@ pub fn a_long_run_keeps_its_lease(fixture: &Fixture) -> Result<(), Error> {
     world.add(Job::task(NOTE).id("a").executor(HELD).result_ttl(HOUR))?;
     world.run_for(300);
     let row = only_row(&world)?;
-    assert!(matches!(row.state, RunState::Running { lease_until, .. } if lease_until > world.now()), "{row:?}");
+    assert!(
+        matches!(row.state, RunState::Running { lease_until, .. } if lease_until > world.now()),
+        "{row:?}"
+    );
     world.held.run_all();
     world.turn();
     assert_eq!((world.traces().len(), only_row(&world)?.attempt), (1, 1));
@@ -152,7 +160,7 @@ pub fn shutdown_gives_back_what_has_not_started(fixture: &Fixture) -> Result<(),
     world.add(Job::task(NOTE).id("a").executor(HELD).result_ttl(HOUR))?;
     world.turn();
     let other = world.another(|config| config)?;
-    store.fail("shutdown", 1); // the other one needs its rows
+    store.fail(StoreCall::Shutdown, 1, ErrorKind::Unavailable); // the other one needs its rows
     let _ = world.scheduler.shutdown(Shutdown::Now);
     other.turn();
     other.held.run_all();
@@ -254,7 +262,9 @@ pub fn a_claimed_run_may_be_cancelled(fixture: &Fixture) -> Result<(), Error> {
 pub fn overlap_policies_hold_for_durable_runs(fixture: &Fixture) -> Result<(), Error> {
     let world = fixture.durable()?;
     world.add(Job::task(NOTE).id("skip").trigger(Every::seconds(10)).executor(HELD))?;
-    world.add(Job::task(NOTE).id("queue").trigger(Every::seconds(10)).overlap(Overlap::Queue).executor(HELD))?;
+    world.add(
+        Job::task(NOTE).id("queue").trigger(Every::seconds(10)).overlap(Overlap::Queue).executor(HELD),
+    )?;
     world.run_for(30);
     assert_eq!(world.held.len(), 2);
     while world.held.run_one() {
@@ -331,7 +341,7 @@ pub fn a_completion_is_written_when_the_store_recovers(fixture: &Fixture) -> Res
     })?;
     world.add(Job::task(ADD).id("a").args(json!([1, 2])).executor(HELD).result_ttl(HOUR))?;
     world.turn();
-    store.fail("finish", 3);
+    store.fail(StoreCall::Finish, 3, ErrorKind::Unavailable);
     world.held.run_all();
     world.run_for(10);
     assert_eq!(world.recorder.words_of(&["executed"]), ["executed a"]);
@@ -342,7 +352,8 @@ pub fn a_completion_is_written_when_the_store_recovers(fixture: &Fixture) -> Res
 /// A run that is too late when it is claimed is missed and has a row that says so.
 pub fn a_late_durable_run_is_missed(fixture: &Fixture) -> Result<(), Error> {
     let world = fixture.durable()?;
-    let job = Job::task(NOTE).id("a").executor(HELD).misfire_grace_time(Duration::from_secs(5)).result_ttl(HOUR);
+    let job =
+        Job::task(NOTE).id("a").executor(HELD).misfire_grace_time(Duration::from_secs(5)).result_ttl(HOUR);
     world.add(job.trigger(FixedTrigger::new([noon_plus(1)])))?;
     world.run_for(1);
     world.sleep(6);

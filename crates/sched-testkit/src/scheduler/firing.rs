@@ -49,7 +49,9 @@ pub fn a_job_fires_at_its_times(fixture: &Fixture) -> Result<(), Error> {
     let seen: Vec<_> = world
         .traces()
         .into_iter()
-        .map(|trace| (trace.job.map(|id| id.to_string()).unwrap_or_default(), trace.fire_time, trace.started_at))
+        .map(|trace| {
+            (trace.job.map(|id| id.to_string()).unwrap_or_default(), trace.fire_time, trace.started_at)
+        })
         .collect();
     let times = [7, 14, 21].iter().flat_map(|time| ["a", "b"].map(|id| (id.to_owned(), *time, *time)));
     assert_eq!(seen, times.collect::<Vec<_>>());
@@ -116,15 +118,16 @@ fn late(fixture: &Fixture, coalesce: Coalesce) -> Result<World, Error> {
 /// Three minutes and five seconds late with an interval of a minute: all four, the earliest, or the latest runs; the next
 /// is 55 seconds away.
 pub fn coalescing_picks_latest_earliest_or_all(fixture: &Fixture) -> Result<(), Error> {
-    let table: [(Coalesce, &[i64]); 3] = [
-        (Coalesce::All, &[60, 120, 180, 240]),
-        (Coalesce::Earliest, &[60]),
-        (Coalesce::Latest, &[240]),
-    ];
+    let table: [(Coalesce, &[i64]); 3] =
+        [(Coalesce::All, &[60, 120, 180, 240]), (Coalesce::Earliest, &[60]), (Coalesce::Latest, &[240])];
     for (coalesce, expected) in table {
         let world = late(fixture, coalesce)?;
         assert_eq!(world.fired(), expected, "{coalesce}");
-        assert_eq!(world.job("a")?.next_fire_time(), Some(world.now() + TimeDelta::seconds(55)), "{coalesce}");
+        assert_eq!(
+            world.job("a")?.next_fire_time(),
+            Some(world.now() + TimeDelta::seconds(55)),
+            "{coalesce}"
+        );
         assert_eq!(world.recorder.words_of(&["submitted"]), ["submitted a"], "{coalesce}: one submission");
     }
     Ok(())
@@ -163,10 +166,16 @@ pub fn a_fire_that_is_too_late_is_missed(fixture: &Fixture) -> Result<(), Error>
     for (late, missed) in [(5, false), (6, true)] {
         let world = fixture.started()?;
         let grace = Duration::from_secs(5);
-        world.add(Job::task(NOTE).id("a").trigger(FixedTrigger::new([noon_plus(10)])).misfire_grace_time(grace))?;
+        world.add(
+            Job::task(NOTE).id("a").trigger(FixedTrigger::new([noon_plus(10)])).misfire_grace_time(grace),
+        )?;
         world.sleep(10 + late);
         world.turn();
-        let expected = if missed { ["added a", "missed a", "removed a"] } else { ["added a", "executed a", "removed a"] };
+        let expected = if missed {
+            ["added a", "missed a", "removed a"]
+        } else {
+            ["added a", "executed a", "removed a"]
+        };
         world.recorder.wait_for_word("removed a");
         assert_eq!(world.recorder.words_of(&["added", "missed", "executed", "removed"]), expected);
         let reasons: Vec<_> =

@@ -8,8 +8,8 @@ use chrono::{DateTime, TimeDelta, Utc};
 use chrono_tz::Tz;
 use parking_lot::Mutex;
 use sched_core::{
-    Clock, Delivery, Error, EventMask, Executor, JobBuilder, JobHandle, JobId, JobStore, Outcome, Param, Registry,
-    RegistryBuilder, RunContext, Scheduler, SchedulerConfig, StartMode, Task, TaskError,
+    Clock, Delivery, Error, EventMask, Executor, JobBuilder, JobHandle, JobId, JobStore, Outcome, Param,
+    Registry, RegistryBuilder, RunContext, Scheduler, SchedulerConfig, StartMode, Task, TaskError,
 };
 use serde_json::Value;
 
@@ -293,7 +293,12 @@ impl World {
             Outcome::Succeeded(value) => format!("succeeded: {value}"),
             other => other.to_string(),
         };
-        self.recorder.events().iter().filter_map(|event| event.ended()).map(|ended| text(&ended.outcome)).collect()
+        self.recorder
+            .events()
+            .iter()
+            .filter_map(|event| event.ended())
+            .map(|ended| text(&ended.outcome))
+            .collect()
     }
 
     fn settle(&self) {
@@ -307,6 +312,9 @@ impl World {
 
 impl fmt::Debug for World {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("World").field("now", &self.now()).field("scheduler", &self.scheduler).finish_non_exhaustive()
+        f.debug_struct("World")
+            .field("now", &self.now())
+            .field("scheduler", &self.scheduler)
+            .finish_non_exhaustive()
     }
 }

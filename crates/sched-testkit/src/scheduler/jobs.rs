@@ -158,7 +158,11 @@ pub fn a_wrong_job_is_refused_when_it_is_added(fixture: &Fixture) -> Result<(), 
         ("unknown argument", ErrorKind::InvalidJob, job().args(json!({ "a": 1, "c": 1 }))),
         ("unknown trigger", ErrorKind::InvalidConfig, job().trigger(json!({ "type": "evry" }))),
         ("a trigger that is no table", ErrorKind::InvalidConfig, job().trigger(json!("every"))),
-        ("wrong trigger argument", ErrorKind::InvalidConfig, job().trigger(json!({ "type": "every", "milis": 1 }))),
+        (
+            "wrong trigger argument",
+            ErrorKind::InvalidConfig,
+            job().trigger(json!({ "type": "every", "milis": 1 })),
+        ),
     ];
     let world = fixture.started()?;
     for (what, expected, job) in table {
@@ -240,7 +244,8 @@ pub fn a_job_is_removed_from_its_store_only(fixture: &Fixture) -> Result<(), Err
 /// All jobs of one store or of all go at once, with one event that names the store.
 pub fn all_jobs_are_removed_with_one_event(fixture: &Fixture) -> Result<(), Error> {
     for started in [false, true] {
-        for (store, left, told) in [(None, "", "all_removed *"), (Some("second"), "a", "all_removed second")] {
+        for (store, left, told) in [(None, "", "all_removed *"), (Some("second"), "a", "all_removed second")]
+        {
             let world = fixture.world_with(|config| config.job_store("second", fixture.store()))?;
             if started {
                 world.start()?;
@@ -284,7 +289,8 @@ pub fn jobs_are_printed_under_their_stores(fixture: &Fixture) -> Result<(), Erro
     assert_eq!(print(None)?, "Pending jobs:\n    No pending jobs\n");
     world.add(Job::task(NOTE).id("a").trigger(Every::seconds(60)))?;
     world.add(Job::task(NOTE).id("b").name("other").store("alpha").trigger(Every::seconds(60)).paused())?;
-    let (first, other) = ("    note (trigger: every[60s], pending)\n", "    other (trigger: every[60s], paused)\n");
+    let (first, other) =
+        ("    note (trigger: every[60s], pending)\n", "    other (trigger: every[60s], paused)\n");
     assert_eq!(print(None)?, format!("Pending jobs:\n{first}{other}"));
     assert_eq!(print(Some("alpha"))?, format!("Pending jobs:\n{other}"));
     world.start()?;
@@ -316,7 +322,8 @@ pub fn closures_live_in_memory_only(fixture: &Fixture) -> Result<(), Error> {
 /// A task at hand is a job by its name.
 pub fn a_bound_task_names_its_jobs(fixture: &Fixture) -> Result<(), Error> {
     let world = fixture.world()?;
-    let job = world.add(sched_core::JobBuilder::bound(Task::new("n\u{e4}me", |_, _| ())).id("\u{e5}\u{df}"))?;
+    let job =
+        world.add(sched_core::JobBuilder::bound(Task::new("n\u{e4}me", |_, _| ())).id("\u{e5}\u{df}"))?;
     assert_eq!((job.name(), job.id().as_str()), ("n\u{e4}me", "\u{e5}\u{df}"));
     assert_eq!(job.to_string(), "n\u{e4}me (trigger: date[now], pending)");
     Ok(())

@@ -4,14 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sched_core::{
-    Error, ErrorKind, Event, EventMask, Executor, Job, JobStore, Overlap, SchedulerConfig, SchedulerState, Shutdown,
-    StartMode,
+    Error, ErrorKind, Event, EventMask, Executor, Job, JobStore, Overlap, SchedulerConfig, SchedulerState,
+    Shutdown, StartMode,
 };
 
 use super::executors::Refusal;
 use super::fixture::{ADD, Fixture, HELD, HOOK, NOTE, World};
-use super::stores::FaultyStore;
 use super::triggers::Every;
+use crate::faults::{FaultyStore, StoreCall};
 use crate::jobs::noon_plus;
 
 fn kind<T>(result: Result<T, Error>) -> Option<ErrorKind> {
@@ -24,7 +24,10 @@ pub fn a_started_scheduler_cannot_be_started_or_configured(fixture: &Fixture) ->
         let world = fixture.world()?;
         world.start_in(mode)?;
         let again = world.start();
-        assert_eq!(again.as_ref().err().map(ToString::to_string).as_deref(), Some("scheduler is already running"));
+        assert_eq!(
+            again.as_ref().err().map(ToString::to_string).as_deref(),
+            Some("scheduler is already running")
+        );
         assert_eq!(kind(again), Some(ErrorKind::InvalidState));
         assert_eq!(kind(world.scheduler.configure(SchedulerConfig::new())), Some(ErrorKind::InvalidState));
     }
@@ -35,7 +38,10 @@ pub fn a_started_scheduler_cannot_be_started_or_configured(fixture: &Fixture) ->
 pub fn a_stopped_scheduler_cannot_pause_resume_or_shut_down(fixture: &Fixture) -> Result<(), Error> {
     let world = fixture.world()?;
     for result in [world.scheduler.pause(), world.scheduler.resume(), world.scheduler.shutdown(true)] {
-        assert_eq!(result.as_ref().err().map(ToString::to_string).as_deref(), Some("scheduler is not running"));
+        assert_eq!(
+            result.as_ref().err().map(ToString::to_string).as_deref(),
+            Some("scheduler is not running")
+        );
         assert_eq!(kind(result), Some(ErrorKind::InvalidState));
     }
     assert!(world.recorder.words().is_empty());
@@ -80,10 +86,11 @@ pub fn start_adds_pending_jobs_and_then_tells_of_itself(fixture: &Fixture) -> Re
 pub fn shutdown_stops_every_part_once(fixture: &Fixture) -> Result<(), Error> {
     for (how, told) in [(true, "shutdown Wait"), (false, "shutdown Now")] {
         let store = FaultyStore::new(fixture.store());
-        let world = fixture.started_with(|config| config.job_store("default", Arc::clone(&store) as Arc<_>))?;
+        let world =
+            fixture.started_with(|config| config.job_store("default", Arc::clone(&store) as Arc<_>))?;
         world.scheduler.shutdown(how)?;
         assert_eq!(world.held.calls(), ["start held", told]);
-        assert_eq!((store.calls("start"), store.calls("shutdown")), (1, 1));
+        assert_eq!((store.calls(StoreCall::Start), store.calls(StoreCall::Shutdown)), (1, 1));
         world.recorder.expect(&["shutdown"]);
         world.turn();
         assert!(world.runtime.is_empty(), "the drivers end");
@@ -189,7 +196,9 @@ pub fn a_task_may_shut_down_with_others_behind_it(fixture: &Fixture) -> Result<(
     world.recorder.wait_for_word("shutdown");
     let ended = |event: &Event| event.ended().is_some();
     for id in ["a", "b", "c"] {
-        world.recorder.wait_for(id, |event| ended(event) && event.job_id().is_some_and(|job| job.as_str() == id));
+        world
+            .recorder
+            .wait_for(id, |event| ended(event) && event.job_id().is_some_and(|job| job.as_str() == id));
     }
     Ok(())
 }
@@ -264,7 +273,10 @@ pub fn shutdown_waits_for_queued_runs(fixture: &Fixture) -> Result<(), Error> {
     Ok(())
 }
 
-fn half_started(fixture: &Fixture, spoil: impl Fn(&World, &FaultyStore) -> Result<(), Error>) -> Result<World, Error> {
+fn half_started(
+    fixture: &Fixture,
+    spoil: impl Fn(&World, &FaultyStore) -> Result<(), Error>,
+) -> Result<World, Error> {
     let store = FaultyStore::new(fixture.store());
     let world = fixture.world_with(|config| config.job_store("second", Arc::clone(&store) as Arc<_>))?;
     world.add(Job::task(NOTE).id("first"))?;
@@ -278,7 +290,7 @@ pub fn a_failed_start_leaves_nothing_behind(fixture: &Fixture) -> Result<(), Err
     type Spoil = fn(&World, &FaultyStore) -> Result<(), Error>;
     let table: [(&str, ErrorKind, Spoil); 4] = [
         ("a store that does not start", ErrorKind::Unavailable, |_, store| {
-            store.fail("start", 1);
+            store.fail(StoreCall::Start, 1, ErrorKind::Unavailable);
             Ok(())
         }),
         ("an executor that does not start", ErrorKind::Unsupported, |world, _| {
@@ -287,7 +299,7 @@ pub fn a_failed_start_leaves_nothing_behind(fixture: &Fixture) -> Result<(), Err
         }),
         ("a job that is not stored", ErrorKind::Unavailable, |world, store| {
             world.add(Job::task(NOTE).id("second").store("second"))?;
-            store.fail("insert", 1);
+            store.fail(StoreCall::Insert, 1, ErrorKind::Unavailable);
             Ok(())
         }),
         ("a runtime without a place", ErrorKind::Unavailable, |world, _| {
@@ -304,7 +316,10 @@ pub fn a_failed_start_leaves_nothing_behind(fixture: &Fixture) -> Result<(), Err
         assert!(world.recorder.words().is_empty(), "{what}: {:?}", world.recorder.words());
         let calls = world.held.calls();
         let count = |call: &str| calls.iter().filter(|made| made.starts_with(call)).count();
-        assert!(count("start") - count("shutdown") <= usize::from(expected == ErrorKind::Unsupported), "{calls:?}");
+        assert!(
+            count("start") - count("shutdown") <= usize::from(expected == ErrorKind::Unsupported),
+            "{calls:?}"
+        );
         world.runtime.refuse_drivers(false);
         world.start()?;
         world.turn();
@@ -317,7 +332,8 @@ pub fn a_failed_start_leaves_nothing_behind(fixture: &Fixture) -> Result<(), Err
 pub fn a_conflicting_pending_job_fails_the_start(fixture: &Fixture) -> Result<(), Error> {
     let shared = fixture.store();
     let spy = FaultyStore::new(Arc::clone(&shared));
-    let world = fixture.world_with(|config| config.job_store("default", Arc::clone(&spy) as Arc<dyn JobStore>))?;
+    let world =
+        fixture.world_with(|config| config.job_store("default", Arc::clone(&spy) as Arc<dyn JobStore>))?;
     let keeper = fixture.world_with(|config| config.job_store("default", shared))?;
     keeper.add(Job::task(NOTE).id("taken").trigger(Every::seconds(60)))?;
     keeper.start()?;
@@ -326,7 +342,7 @@ pub fn a_conflicting_pending_job_fails_the_start(fixture: &Fixture) -> Result<()
     }
     assert_eq!(kind(world.start()), Some(ErrorKind::AlreadyExists));
     assert_eq!(world.ids()?, ["new", "taken"], "both stay pending");
-    assert_eq!(spy.calls("remove"), 1, "the first is taken back");
+    assert_eq!(spy.calls(StoreCall::Remove), 1, "the first is taken back");
     assert_eq!(world.scheduler.state(), SchedulerState::Stopped);
     Ok(())
 }

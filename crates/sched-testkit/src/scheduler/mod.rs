@@ -4,7 +4,7 @@
 //! hours pass in microseconds and nothing sleeps. [`scheduler_suite!`](crate::scheduler_suite) makes one test of each
 //! case. It deliberately does not test adapters, which sleep for real; see the facade's `adapters` tests.
 //!
-//! In reading order: [`fixture`] makes worlds; [`runtime`], [`recorder`], [`executors`], [`stores`] and [`triggers`] are
+//! In reading order: [`fixture`] makes worlds; [`runtime`], [`recorder`], [`executors`] and [`triggers`] are
 //! what they are made of; the other modules are cases.
 
 pub mod changes;
@@ -18,7 +18,6 @@ pub mod overlap;
 pub mod parts;
 pub mod recorder;
 pub mod runtime;
-pub mod stores;
 pub mod transfer;
 pub mod triggers;
 pub mod trouble;
@@ -27,8 +26,7 @@ pub use self::executors::{HeldExecutor, Refusal};
 pub use self::fixture::{Fixture, Trace, World};
 pub use self::recorder::{Recorder, word};
 pub use self::runtime::ManualRuntime;
-pub use self::stores::FaultyStore;
-pub use self::triggers::{Every, Faulty};
+pub use self::triggers::Every;
 #[doc(hidden)]
 pub use sched_core::Error;
 
@@ -146,6 +144,7 @@ macro_rules! scheduler_suite {
         $crate::scheduler_cases! { $make; trouble:
             a_faulty_trigger_suspends_its_job_only
             a_failing_store_is_tried_again_until_it_recovers
+            a_commit_without_an_answer_fires_nothing_twice
             the_pauses_between_tries_double_up_to_a_cap
             a_failing_store_delays_its_own_jobs_only
             a_store_error_reaches_the_caller

@@ -59,7 +59,8 @@ pub fn a_task_limit_counts_over_all_jobs(fixture: &Fixture) -> Result<(), Error>
     assert_eq!(world.held.len(), 1);
     assert_eq!(world.recorder.words_of(&["max_instances"]), ["max_instances b"]);
     world.held.run_all();
-    let jobs: Vec<_> = world.traces().iter().filter_map(|trace| trace.job.as_ref()).map(ToString::to_string).collect();
+    let jobs: Vec<_> =
+        world.traces().iter().filter_map(|trace| trace.job.as_ref()).map(ToString::to_string).collect();
     assert_eq!(jobs, ["a", "c"]);
     Ok(())
 }
@@ -102,7 +103,8 @@ pub fn a_full_executor_delays_and_loses_nothing(fixture: &Fixture) -> Result<(),
     world.turn();
     assert_eq!(world.held.len(), 2);
     world.held.run_all();
-    let jobs: Vec<_> = world.traces().iter().filter_map(|trace| trace.job.as_ref()).map(ToString::to_string).collect();
+    let jobs: Vec<_> =
+        world.traces().iter().filter_map(|trace| trace.job.as_ref()).map(ToString::to_string).collect();
     assert_eq!(jobs, ["a", "b", "c", "d", "e"]);
     Ok(())
 }

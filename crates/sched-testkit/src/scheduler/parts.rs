@@ -8,8 +8,8 @@ use sched_core::{Error, ErrorKind, Event, EventMask, Executor, Job, Shutdown};
 use super::executors::HeldExecutor;
 use super::fixture::{Fixture, NOTE};
 use super::recorder::word;
-use super::stores::FaultyStore;
 use super::triggers::Every;
+use crate::faults::{FaultyStore, StoreCall};
 
 /// An executor is started at once when the scheduler is, and shut down as told when it is removed.
 pub fn an_executor_is_started_with_the_scheduler(fixture: &Fixture) -> Result<(), Error> {
@@ -33,7 +33,7 @@ pub fn a_job_store_is_started_with_the_scheduler(fixture: &Fixture) -> Result<()
         let world = if started { fixture.started()? } else { fixture.world()? };
         let store = FaultyStore::new(fixture.store());
         world.scheduler.add_job_store(Arc::clone(&store) as Arc<_>, "new")?;
-        assert_eq!(store.calls("start"), u32::from(started));
+        assert_eq!(store.calls(StoreCall::Start), usize::from(started));
         world.recorder.expect(&["store_added new"]);
         if started {
             world.add(Job::task(NOTE).id("a").store("new"))?;
@@ -48,7 +48,7 @@ pub fn a_job_store_is_started_with_the_scheduler(fixture: &Fixture) -> Result<()
 pub fn a_job_store_that_does_not_start_is_not_added(fixture: &Fixture) -> Result<(), Error> {
     let world = fixture.started()?;
     let store = FaultyStore::new(fixture.store());
-    store.fail("start", 1);
+    store.fail(StoreCall::Start, 1, ErrorKind::Unavailable);
     assert!(world.scheduler.add_job_store(Arc::clone(&store) as Arc<_>, "new").is_err());
     assert_eq!(world.scheduler.job_stores().len(), 1);
     world.scheduler.add_job_store(store, "new")?;
@@ -96,7 +96,7 @@ pub fn a_removed_job_store_takes_its_jobs_along(fixture: &Fixture) -> Result<(),
     world.add(Job::task(NOTE).id("a").store("extra").trigger(Every::seconds(1)))?;
     world.recorder.clear();
     world.scheduler.remove_job_store("extra")?;
-    assert_eq!(store.calls("shutdown"), 1);
+    assert_eq!(store.calls(StoreCall::Shutdown), 1);
     assert!(world.ids()?.is_empty());
     world.run_for(5);
     assert!(world.traces().is_empty());
@@ -109,9 +109,10 @@ pub fn a_listener_hears_its_mask_until_removed(fixture: &Fixture) -> Result<(), 
     let world = fixture.started()?;
     let heard = Arc::new(Mutex::new(Vec::new()));
     let sink = Arc::clone(&heard);
-    let listener = world
-        .scheduler
-        .add_listener(move |event| sink.lock().push(word(event)), EventMask::JOB_ADDED | EventMask::JOB_REMOVED);
+    let listener = world.scheduler.add_listener(
+        move |event| sink.lock().push(word(event)),
+        EventMask::JOB_ADDED | EventMask::JOB_REMOVED,
+    );
     world.add(Job::task(NOTE).id("a").trigger(Every::seconds(60)))?;
     world.scheduler.pause_job("a")?;
     world.scheduler.remove_job("a")?;

@@ -21,7 +21,8 @@ fn import(world: &World, export: &Value) -> Result<usize, Error> {
 pub fn exported_jobs_work_where_they_are_imported(fixture: &Fixture) -> Result<(), Error> {
     let world = fixture.started()?;
     let job = Job::task(ADD).id("\u{e4}").name("n\u{e4}me").args(json!([1, 2])).trigger(Every::seconds(60));
-    world.add(job.coalesce(Coalesce::All).max_instances(3).jitter(std::time::Duration::from_millis(1_500)))?;
+    world
+        .add(job.coalesce(Coalesce::All).max_instances(3).jitter(std::time::Duration::from_millis(1_500)))?;
     world.add(Job::task(NOTE).id("b").trigger(FixedTrigger::new([noon_plus(90)])).paused())?;
     let export = exported(&world)?;
     assert_eq!(export["version"], 1);
@@ -72,8 +73,16 @@ pub fn a_wrong_import_adds_nothing(fixture: &Fixture) -> Result<(), Error> {
         ("another version", changed(&|export| export["version"] = json!(2)), ErrorKind::Corrupt),
         ("a newer job", changed(&|export| export["jobs"][1]["version"] = json!(2)), ErrorKind::Corrupt),
         ("an unknown key", changed(&|export| export["jobs"][1]["extra"] = json!(2)), ErrorKind::Corrupt),
-        ("an unknown trigger", changed(&|export| export["jobs"][1]["trigger"]["type"] = json!("x")), ErrorKind::Corrupt),
-        ("a wrong option", changed(&|export| export["jobs"][1]["settings"] = json!({ "x": 1 })), ErrorKind::Corrupt),
+        (
+            "an unknown trigger",
+            changed(&|export| export["jobs"][1]["trigger"]["type"] = json!("x")),
+            ErrorKind::Corrupt,
+        ),
+        (
+            "a wrong option",
+            changed(&|export| export["jobs"][1]["settings"] = json!({ "x": 1 })),
+            ErrorKind::Corrupt,
+        ),
         ("a wrong status", changed(&|export| export["jobs"][1]["status"] = json!("x")), ErrorKind::Corrupt),
         ("an id twice", changed(&|export| export["jobs"][1]["id"] = json!("a")), ErrorKind::AlreadyExists),
     ];
@@ -96,7 +105,8 @@ pub fn a_job_of_an_unknown_task_is_kept_and_missed(fixture: &Fixture) -> Result<
     for world in [fixture.started()?, fixture.durable()?] {
         import(&world, &export)?;
         world.run_for(20);
-        let reasons: Vec<_> = world.recorder.events().iter().filter_map(Event::miss_reason).cloned().collect();
+        let reasons: Vec<_> =
+            world.recorder.events().iter().filter_map(Event::miss_reason).cloned().collect();
         assert_eq!(reasons, vec![MissReason::NoTask("elsewhere".to_owned()); 2]);
         let job = world.job("a")?;
         assert_eq!((job.status(), job.next_fire_time()), (&JobStatus::Scheduled, Some(noon_plus(30))));

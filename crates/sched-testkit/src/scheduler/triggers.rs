@@ -8,6 +8,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use sched_core::{ANCHOR_KEY, Error, ErrorKind, Factory, Plugin, Section, Trigger};
 use serde_json::{Value, json};
 
+use crate::faults::FaultyTrigger;
 use crate::jobs::FIXED;
 
 /// The plug-ins of this module, under the aliases `every`, `fixed` and `faulty`.
@@ -104,51 +105,13 @@ fn build_every(section: &mut Section<'_>) -> Result<Arc<dyn Trigger>, Error> {
     Ok(Arc::new(Every { millis, anchor, jitter: section.duration("jitter") }))
 }
 
-/// Fires once, one second after it is added, and then goes wrong.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Faulty {
-    /// It answers an error.
-    Fails,
-    /// It panics.
-    Panics,
-    /// It answers a moment that is past.
-    GoesBack,
-}
-
-impl Trigger for Faulty {
-    fn next_fire_time(
-        &self,
-        previous: Option<DateTime<Utc>>,
-        now: DateTime<Utc>,
-    ) -> Result<Option<DateTime<Utc>>, Error> {
-        let Some(previous) = previous else { return Ok(Some(now + TimeDelta::seconds(1))) };
-        match self {
-            Self::Fails => Err(Error::new(ErrorKind::InvalidTrigger, "told to fail")),
-            Self::Panics => std::panic::resume_unwind(Box::new("told to panic")),
-            Self::GoesBack => Ok(Some(previous - TimeDelta::seconds(1))),
-        }
-    }
-
-    fn alias(&self) -> &str {
-        "faulty"
-    }
-
-    fn to_config(&self) -> Value {
-        json!({ "type": "faulty", "how": format!("{self:?}") })
-    }
-}
-
-impl fmt::Display for Faulty {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "faulty[{self:?}]")
-    }
-}
-
 fn build_faulty(section: &mut Section<'_>) -> Result<Arc<dyn Trigger>, Error> {
-    let how = section.string("how");
-    let all = [Faulty::Fails, Faulty::Panics, Faulty::GoesBack];
-    let found = all.into_iter().find(|faulty| how.as_deref() == Some(&format!("{faulty:?}")));
-    found.map(|faulty| Arc::new(faulty) as Arc<dyn Trigger>).ok_or_else(|| {
-        Error::new(ErrorKind::InvalidTrigger, "expected a way of going wrong")
-    })
+    use FaultyTrigger::{Fails, GoesBack, Panics, StandsStill};
+    let fault = section.string("fault");
+    let found = [Fails, GoesBack, Panics, StandsStill]
+        .into_iter()
+        .find(|faulty| fault.as_deref() == Some(&format!("{faulty:?}")));
+    found
+        .map(|faulty| Arc::new(faulty) as Arc<dyn Trigger>)
+        .ok_or_else(|| Error::new(ErrorKind::InvalidTrigger, "expected a way of going wrong"))
 }

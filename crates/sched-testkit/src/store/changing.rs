@@ -68,7 +68,10 @@ pub fn store_replace_keeps_the_cursor(fixture: StoreFixture) {
     assert_eq!(fixture.insert_one(&same, ConflictPolicy::Replace).expect("insert"), Inserted::Replaced);
     let replaced = fixture.stored("a");
     assert_eq!(replaced.spec.options.max_instances, 3);
-    assert_eq!((replaced.next_run_time(), replaced.next_fire_time()), (before.next_run_time, before.next_fire_time));
+    assert_eq!(
+        (replaced.next_run_time(), replaced.next_fire_time()),
+        (before.next_run_time, before.next_fire_time)
+    );
     assert_ne!(replaced.cursor.revision, before.revision, "a replacement counts as a change");
     let paused = moved(&replaced, None);
     fixture.update_one(&paused).expect("update");
@@ -87,7 +90,11 @@ pub fn store_updates_every_attribute(fixture: StoreFixture) {
     let settings = JobSettings { max_instances: Some(6), ..JobSettings::default() };
     let changed = with_settings(&moved(&fixture.stored("a"), noon_plus(2)), settings);
     let changed = with_trigger(&changed, FixedTrigger::every(noon_plus(2), 1, 2));
-    let spec = JobSpec { name: Some(Arc::from("new")), args: json!(["new"]).into(), ..JobSpec::clone(&changed.spec) };
+    let spec = JobSpec {
+        name: Some(Arc::from("new")),
+        args: json!(["new"]).into(),
+        ..JobSpec::clone(&changed.spec)
+    };
     let changed = Job { spec: Arc::new(spec), cursor: changed.cursor };
     fixture.update_one(&changed).expect("update");
     let stored = fixture.stored("a");

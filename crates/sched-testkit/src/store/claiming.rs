@@ -95,7 +95,8 @@ pub fn store_refuses_stale_commits(fixture: StoreFixture) {
     let stale = fixture.claim_one("one", NOON).claim;
     fixture.outlast_leases();
     let good = fixture.claim_one("two", NOON).claim;
-    let runs = || if fixture.store.runs().is_some() { vec![sample_queued_of(&job, 1, NOON)] } else { Vec::new() };
+    let runs =
+        || if fixture.store.runs().is_some() { vec![sample_queued_of(&job, 1, NOON)] } else { Vec::new() };
     let to = |seconds| Advance::To(cursor_at(noon_plus(seconds)));
     assert_eq!(fixture.commit_one(&stale, to(5), runs()), Committed::Stale);
     assert_eq!(fixture.commit_one(&stale, Advance::Remove, runs()), Committed::Stale);
@@ -121,7 +122,11 @@ pub fn store_commits_a_batch(fixture: StoreFixture) {
     fixture.store.remove(&[job_id("d")]).expect("remove");
     let advances = [Advance::To(next.clone()), Advance::Remove, Advance::To(finished), Advance::Remove];
     let commits = claimed.iter().zip(advances);
-    let commits = commits.map(|(claimed, advance)| JobCommit { claim: claimed.claim.clone(), advance, runs: Vec::new() });
+    let commits = commits.map(|(claimed, advance)| JobCommit {
+        claim: claimed.claim.clone(),
+        advance,
+        runs: Vec::new(),
+    });
     let answers = fixture.store.commit(commits.collect()).expect("commit");
     assert_eq!(answers, [applied(), applied(), applied(), Committed::Stale]);
     assert_eq!(fixture.ids(), ["e", "a", "c"]);
@@ -175,7 +180,11 @@ pub fn store_changes_fence_claims(fixture: StoreFixture) {
         assert!(fixture.claim("two", NOON, 10).is_empty(), "after {name}");
         let fresh = fixture.claim_one("two", noon_plus(1));
         assert_ne!(fresh.claim.token, stale.claim.token, "after {name}");
-        assert_eq!(fixture.advance(&stale.claim, noon_plus(60)), Committed::Stale, "after {name} and a new claim");
+        assert_eq!(
+            fixture.advance(&stale.claim, noon_plus(60)),
+            Committed::Stale,
+            "after {name} and a new claim"
+        );
         assert_eq!(fixture.advance(&fresh.claim, noon_plus(2)), applied(), "after {name}");
         fixture.store.clear().expect("clear");
     }

@@ -12,7 +12,15 @@ use crate::jobs::{NOON, job_id, moved, noon_plus, sample_job, with_settings};
 
 /// Jobs are listed and claimed by time and then id; those out of the schedule are listed last, by id.
 pub fn store_orders_by_time_then_id(fixture: StoreFixture) {
-    let times = [("e", Some(2)), ("b", None), ("d", Some(1)), ("a", None), ("g", Some(1)), ("f", Some(2)), ("c", Some(3))];
+    let times = [
+        ("e", Some(2)),
+        ("b", None),
+        ("d", Some(1)),
+        ("a", None),
+        ("g", Some(1)),
+        ("f", Some(2)),
+        ("c", Some(3)),
+    ];
     let jobs = times.map(|(id, seconds)| sample_job(id, seconds.map(noon_plus)));
     fixture.insert(&jobs);
     assert_eq!(fixture.ids(), ["d", "g", "e", "f", "c", "a", "b"]);
@@ -68,7 +76,8 @@ pub fn store_lists_in_pages(fixture: StoreFixture) {
 
 /// Claimed jobs are listed in their place, and found.
 pub fn store_lists_claimed_jobs(fixture: StoreFixture) {
-    let jobs: Vec<Job> = (0..6).map(|number| sample_job(&format!("job-{number}"), noon_plus(number))).collect();
+    let jobs: Vec<Job> =
+        (0..6).map(|number| sample_job(&format!("job-{number}"), noon_plus(number))).collect();
     fixture.insert(&jobs);
     let all = fixture.ids();
     assert_eq!(fixture.claim("one", noon_plus(2), 2).len(), 2);
@@ -142,8 +151,27 @@ pub fn store_takes_any_valid_id(fixture: StoreFixture) {
     let mut other_long = long.clone();
     other_long.pop();
     let ids = [
-        "a", "A", "a ", " a", "\u{e4}", "a\u{308}", "\u{6f22}\u{5b57}", "%", "_", "a:b", "{a}", "$a", "a.b", "'", "\"",
-        "\\", "a/b", "*", "null", &long, &other_long,
+        "a",
+        "A",
+        "a ",
+        " a",
+        "\u{e4}",
+        "a\u{308}",
+        "\u{6f22}\u{5b57}",
+        "%",
+        "_",
+        "a:b",
+        "{a}",
+        "$a",
+        "a.b",
+        "'",
+        "\"",
+        "\\",
+        "a/b",
+        "*",
+        "null",
+        &long,
+        &other_long,
     ];
     fixture.insert(&ids.map(|id| sample_job(id, NOON)));
     let mut sorted = ids.to_vec();

@@ -102,7 +102,10 @@ pub fn store_quarantines_what_does_not_decode(fixture: StoreFixture) {
 /// What one handle writes, the other reads.
 pub fn store_is_shared_by_its_handles(fixture: StoreFixture) {
     let is_shared = fixture.store.traits().shared;
-    assert!(!is_shared || !Arc::ptr_eq(&fixture.store, &fixture.peer), "the fixture of a shared store has a peer");
+    assert!(
+        !is_shared || !Arc::ptr_eq(&fixture.store, &fixture.peer),
+        "the fixture of a shared store has a peer"
+    );
     fixture.insert(&[sample_job("a", NOON)]);
     let seen = fixture.peer.get(&[job_id("a")]).expect("get");
     assert_eq!(seen.into_iter().flatten().count(), 1);

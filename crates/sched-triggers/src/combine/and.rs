@@ -9,7 +9,8 @@ use chrono_tz::Tz;
 use sched_core::{Error, Factory, Plugin, Section, Trigger};
 use serde_json::Value;
 
-use super::{Children, anchored, at_or_after, checked, configs, read_children};
+use super::rounds::Rounds;
+use super::{Children, anchored, at_or_after, checked, configs, read_list, read_zone, zone_of};
 use crate::config::{self, Form};
 use crate::moment::MICROSECOND;
 use crate::words;
@@ -30,7 +31,8 @@ const MAX_ITERATIONS: u32 = 10_000;
 /// # Guarantees
 /// 1. Every trigger keeps its own phase: it is never told of the others' fire times.
 /// 2. The search jumps to the latest candidate instead of stepping, and ends after
-///    [`max_iterations`](AndTrigger::with_max_iterations) jumps: triggers that never meet are exhausted.
+///    [`max_iterations`](AndTrigger::with_max_iterations) jumps, or 50,000 with those of combinations inside it:
+///    triggers that never meet are exhausted.
 /// 3. It is exhausted as soon as one of its triggers is.
 ///
 /// **Units**: the threshold is one second, cut to whole microseconds. **Source**: APScheduler 4.0 manual,
@@ -41,6 +43,7 @@ pub struct AndTrigger {
     threshold: Duration,
     max_iterations: u32,
     jitter: Option<Duration>,
+    timezone: Option<Tz>,
 }
 
 impl AndTrigger {
@@ -49,7 +52,13 @@ impl AndTrigger {
     /// **Errors**: [`InvalidTrigger`](sched_core::ErrorKind::InvalidTrigger) when there are none.
     pub fn new(triggers: Vec<Arc<dyn Trigger>>) -> Result<Self, Error> {
         let children = checked(triggers)?;
-        Ok(Self { children, threshold: THRESHOLD, max_iterations: MAX_ITERATIONS, jitter: None })
+        Ok(Self {
+            children,
+            threshold: THRESHOLD,
+            max_iterations: MAX_ITERATIONS,
+            jitter: None,
+            timezone: None,
+        })
     }
 
     /// How far apart the triggers' times may lie.
@@ -70,6 +79,14 @@ impl AndTrigger {
     #[must_use]
     pub fn with_jitter(mut self, jitter: Duration) -> Self {
         self.jitter = Some(config::whole_micros(jitter)).filter(|jitter| !jitter.is_zero());
+        self
+    }
+
+    /// The zone to show its fire times in; that of its first trigger when not given. A configuration form also makes it the
+    /// default zone of the triggers inside.
+    #[must_use]
+    pub fn with_timezone(mut self, timezone: Tz) -> Self {
+        self.timezone = Some(timezone);
         self
     }
 
@@ -100,6 +117,7 @@ impl Trigger for AndTrigger {
         previous: Option<DateTime<Utc>>,
         now: DateTime<Utc>,
     ) -> Result<Option<DateTime<Utc>>, Error> {
+        let rounds = Rounds::begin();
         let mut times = Vec::with_capacity(self.children.len());
         for child in &self.children {
             match self.candidate(&**child, previous, now)? {
@@ -107,7 +125,7 @@ impl Trigger for AndTrigger {
                 None => return Ok(None),
             }
         }
-        for _ in 0..self.max_iterations {
+        for _ in (0..self.max_iterations).take_while(|_| rounds.next()) {
             let (Some(&earliest), Some(&latest)) = (times.iter().min(), times.iter().max()) else { break };
             if latest - earliest <= self.tolerance() {
                 return Ok(Some(earliest));
@@ -133,11 +151,12 @@ impl Trigger for AndTrigger {
         form.put_duration("threshold", Some(self.threshold).filter(|threshold| *threshold != THRESHOLD));
         form.put_some("max_iterations", Some(self.max_iterations).filter(|count| *count != MAX_ITERATIONS));
         form.put_duration("jitter", self.jitter);
+        form.put_zone(self.timezone);
         form.done()
     }
 
     fn timezone(&self) -> Tz {
-        self.children.first().map_or(Tz::UTC, |child| child.timezone())
+        zone_of(self.timezone, self.children.first())
     }
 
     fn jitter(&self) -> Option<Duration> {
@@ -162,7 +181,8 @@ impl fmt::Display for AndTrigger {
 }
 
 fn build(section: &mut Section<'_>) -> Result<Arc<dyn Trigger>, Error> {
-    let children = read_children(section);
+    let timezone = read_zone(section);
+    let children = read_list(section, "triggers", timezone);
     // A threshold of null is a mistake; a `max_iterations` of null means the usual limit.
     let has_threshold = section.has("threshold");
     let threshold = section.duration("threshold");
@@ -178,6 +198,7 @@ fn build(section: &mut Section<'_>) -> Result<Arc<dyn Trigger>, Error> {
         threshold: threshold.map_or(THRESHOLD, config::whole_micros),
         max_iterations: max_iterations.and_then(|count| u32::try_from(count).ok()).unwrap_or(MAX_ITERATIONS),
         jitter,
+        timezone,
         ..trigger
     });
     config::finish(section, built)

@@ -9,7 +9,8 @@ use chrono_tz::Tz;
 use sched_core::{Error, Factory, Plugin, Section, Trigger};
 use serde_json::Value;
 
-use super::{at_or_after, read_child, read_list};
+use super::rounds::Rounds;
+use super::{at_or_after, read_child, read_list, read_zone, zone_of};
 use crate::config::{self, Form};
 use crate::moment::MICROSECOND;
 use crate::words;
@@ -55,18 +56,27 @@ pub struct ExceptTrigger {
     trigger: Arc<dyn Trigger>,
     exceptions: Vec<Arc<dyn Trigger>>,
     lasting: Duration,
+    timezone: Option<Tz>,
 }
 
 impl ExceptTrigger {
     /// Fires of `trigger` but for those that coincide, to the second, with a fire of one of the `exceptions`.
     pub fn new(trigger: Arc<dyn Trigger>, exceptions: Vec<Arc<dyn Trigger>>) -> Self {
-        Self { trigger, exceptions, lasting: LASTING }
+        Self { trigger, exceptions, lasting: LASTING, timezone: None }
     }
 
     /// How long the window stays open that an exception's fire opens; one second when not given.
     #[must_use]
     pub fn with_lasting(mut self, lasting: Duration) -> Self {
         self.lasting = config::whole_micros(lasting);
+        self
+    }
+
+    /// The zone to show its fire times in; that of its trigger when not given. A configuration form also makes it the
+    /// default zone of the triggers inside.
+    #[must_use]
+    pub fn with_timezone(mut self, timezone: Tz) -> Self {
+        self.timezone = Some(timezone);
         self
     }
 
@@ -92,8 +102,9 @@ impl Trigger for ExceptTrigger {
         previous: Option<DateTime<Utc>>,
         now: DateTime<Utc>,
     ) -> Result<Option<DateTime<Utc>>, Error> {
+        let rounds = Rounds::begin();
         let mut next = self.trigger.next_fire_time(previous, now)?;
-        for _ in 0..MAX_WINDOWS {
+        for _ in (0..MAX_WINDOWS).take_while(|_| rounds.next()) {
             let Some(time) = next else { return Ok(None) };
             match self.window_end(time)? {
                 None => return Ok(Some(time)),
@@ -112,11 +123,12 @@ impl Trigger for ExceptTrigger {
         form.put("trigger", self.trigger.to_config());
         form.put("exceptions", super::configs(&self.exceptions));
         form.put_duration("lasting", Some(self.lasting).filter(|lasting| *lasting != LASTING));
+        form.put_zone(self.timezone);
         form.done()
     }
 
     fn timezone(&self) -> Tz {
-        self.trigger.timezone()
+        zone_of(self.timezone, Some(&self.trigger))
     }
 
     fn jitter(&self) -> Option<Duration> {
@@ -132,6 +144,7 @@ impl Trigger for ExceptTrigger {
             trigger: trigger.unwrap_or_else(|| Arc::clone(&self.trigger)),
             exceptions: exceptions.map_or_else(|| self.exceptions.clone(), Vec::from),
             lasting: self.lasting,
+            timezone: self.timezone,
         }))
     }
 
@@ -152,11 +165,14 @@ impl fmt::Display for ExceptTrigger {
 }
 
 fn build(section: &mut Section<'_>) -> Result<Arc<dyn Trigger>, Error> {
-    let trigger = read_child(section);
-    let exceptions = read_list(section, "exceptions");
+    let timezone = read_zone(section);
+    let trigger = read_child(section, timezone);
+    let exceptions = read_list(section, "exceptions", timezone);
     let lasting = section.duration("lasting").map_or(LASTING, config::whole_micros);
     match trigger {
-        Some(trigger) if !section.is_faulty() => Ok(Arc::new(ExceptTrigger { trigger, exceptions, lasting })),
+        Some(trigger) if !section.is_faulty() => {
+            Ok(Arc::new(ExceptTrigger { trigger, exceptions, lasting, timezone }))
+        }
         _ => config::refused(),
     }
 }

@@ -9,7 +9,8 @@ use chrono_tz::Tz;
 use sched_core::{ANCHOR_KEY, Error, ErrorKind, Factory, Plugin, Section, Trigger};
 use serde_json::Value;
 
-use super::read_child;
+use super::rounds::apart;
+use super::{context_in, read_child, read_zone, zone_of};
 use crate::config::{self, Form};
 use crate::moment;
 
@@ -47,6 +48,7 @@ const MOST: u32 = 100_000;
 pub struct LimitTrigger {
     trigger: Arc<dyn Trigger>,
     max_fires: u32,
+    timezone: Option<Tz>,
     anchor: Option<DateTime<Utc>>,
     /// The last fire time that counts, once it is known; `None` when the trigger ends before.
     last: OnceLock<Option<DateTime<Utc>>>,
@@ -63,7 +65,15 @@ impl LimitTrigger {
                 format!("expected a limit of 1 to {MOST} fires"),
             ));
         }
-        Ok(Self { trigger, max_fires, anchor: None, last: OnceLock::new() })
+        Ok(Self { trigger, max_fires, timezone: None, anchor: None, last: OnceLock::new() })
+    }
+
+    /// The zone to show its fire times in; that of its trigger when not given. A configuration form also makes it the
+    /// default zone of the triggers inside.
+    #[must_use]
+    pub fn with_timezone(mut self, timezone: Tz) -> Self {
+        self.timezone = Some(timezone);
+        self
     }
 
     /// The last fire time that counts from `anchor` on.
@@ -73,7 +83,7 @@ impl LimitTrigger {
         }
         let mut last = None;
         for _ in 0..self.max_fires {
-            match self.trigger.next_fire_time(last, anchor)? {
+            match apart(|| self.trigger.next_fire_time(last, anchor))? {
                 Some(next) => last = Some(next),
                 None => return Ok(*self.last.get_or_init(|| None)),
             }
@@ -105,11 +115,12 @@ impl Trigger for LimitTrigger {
         form.put("trigger", self.trigger.to_config());
         form.put("max_fires", self.max_fires);
         form.put_time(ANCHOR_KEY, self.anchor);
+        form.put_zone(self.timezone);
         form.done()
     }
 
     fn timezone(&self) -> Tz {
-        self.trigger.timezone()
+        zone_of(self.timezone, Some(&self.trigger))
     }
 
     fn jitter(&self) -> Option<Duration> {
@@ -122,7 +133,7 @@ impl Trigger for LimitTrigger {
         }
         let trigger = self.trigger.anchored(at).unwrap_or_else(|| Arc::clone(&self.trigger));
         let anchor = Some(moment::whole(at));
-        Some(Arc::new(Self { trigger, max_fires: self.max_fires, anchor, last: OnceLock::new() }))
+        Some(Arc::new(Self { trigger, anchor, last: OnceLock::new(), ..self.clone() }))
     }
 
     fn describe(&self) -> String {
@@ -140,8 +151,9 @@ impl fmt::Display for LimitTrigger {
 }
 
 fn build(section: &mut Section<'_>) -> Result<Arc<dyn Trigger>, Error> {
-    let trigger = read_child(section);
-    let zone = section.context().timezone;
+    let timezone = read_zone(section);
+    let trigger = read_child(section, timezone);
+    let zone = context_in(section, timezone).timezone;
     let anchor = config::instant(section, ANCHOR_KEY, zone);
     let max_fires = section.count("max_fires", MOST).and_then(|count| u32::try_from(count).ok());
     if max_fires.is_none() && !section.is_faulty() {
@@ -149,7 +161,8 @@ fn build(section: &mut Section<'_>) -> Result<Arc<dyn Trigger>, Error> {
     }
     match trigger.zip(max_fires) {
         Some((trigger, max_fires)) if !section.is_faulty() => {
-            let built = LimitTrigger::new(trigger, max_fires).map(|limit| LimitTrigger { anchor, ..limit });
+            let built =
+                LimitTrigger::new(trigger, max_fires).map(|limit| LimitTrigger { timezone, anchor, ..limit });
             config::finish(section, built)
         }
         _ => config::refused(),

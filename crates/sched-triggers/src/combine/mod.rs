@@ -8,11 +8,13 @@ mod except;
 mod limit;
 mod offset;
 mod or;
+mod rounds;
 
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use sched_core::{Error, ErrorKind, Section, Trigger};
+use chrono_tz::Tz;
+use sched_core::{BuildContext, Error, ErrorKind, Section, Trigger};
 use serde_json::Value;
 
 pub use self::and::AndTrigger;
@@ -63,18 +65,29 @@ fn configs(children: &[Arc<dyn Trigger>]) -> Value {
     children.iter().map(|child| child.to_config()).collect()
 }
 
-/// Reads the list `triggers`; every child is a table with `type`.
-fn read_children(section: &mut Section<'_>) -> Vec<Arc<dyn Trigger>> {
-    read_list(section, "triggers")
+/// The zone of a combination where it has one of its own, or that of its first child.
+fn zone_of(own: Option<Tz>, first: Option<&Arc<dyn Trigger>>) -> Tz {
+    own.or_else(|| first.map(|child| child.timezone())).unwrap_or(Tz::UTC)
 }
 
-/// Reads a list of triggers, which may not be empty.
-fn read_list(section: &mut Section<'_>, key: &'static str) -> Vec<Arc<dyn Trigger>> {
+/// Reads the combination's own zone.
+fn read_zone(section: &mut Section<'_>) -> Option<Tz> {
+    section.timezone("timezone")
+}
+
+/// What children are built with: the combination's own zone is their default.
+fn context_in<'a>(section: &Section<'a>, zone: Option<Tz>) -> BuildContext<'a> {
+    let context = section.context();
+    BuildContext { timezone: zone.unwrap_or(context.timezone), ..context }
+}
+
+/// Reads a list of triggers, which may not be empty; every one is a table with `type`.
+fn read_list(section: &mut Section<'_>, key: &'static str, zone: Option<Tz>) -> Vec<Arc<dyn Trigger>> {
     let Some(items) = section.list(key) else {
         section.missing(key, "a list of triggers");
         return Vec::new();
     };
-    let context = section.context();
+    let context = context_in(section, zone);
     let mut children = Vec::new();
     for (index, item) in items.into_iter().enumerate() {
         let key = format!("{key}[{index}]");
@@ -90,10 +103,12 @@ fn read_list(section: &mut Section<'_>, key: &'static str) -> Vec<Arc<dyn Trigge
 }
 
 /// Reads the one trigger that another is made of.
-fn read_child(section: &mut Section<'_>) -> Option<Arc<dyn Trigger>> {
-    let child = section.trigger("trigger");
-    if child.is_none() && !section.is_faulty() {
+fn read_child(section: &mut Section<'_>, zone: Option<Tz>) -> Option<Arc<dyn Trigger>> {
+    let Some(config) = section.value("trigger") else {
         section.missing("trigger", "a trigger");
-    }
-    child
+        return None;
+    };
+    let context = context_in(section, zone);
+    let built = context.registry.trigger(&section.path_of("trigger"), config, context);
+    built.map_err(|error| section.absorb(error, "trigger")).ok()
 }

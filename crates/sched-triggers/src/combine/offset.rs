@@ -9,7 +9,7 @@ use chrono_tz::Tz;
 use sched_core::{Error, ErrorKind, Factory, Plugin, Section, Trigger};
 use serde_json::Value;
 
-use super::read_child;
+use super::{read_child, read_zone, zone_of};
 use crate::config::{self, Form};
 use crate::{moment, words};
 
@@ -46,6 +46,7 @@ const MOST: Duration = Duration::from_secs(100 * 366 * 86_400);
 pub struct OffsetTrigger {
     trigger: Arc<dyn Trigger>,
     offset: TimeDelta,
+    timezone: Option<Tz>,
 }
 
 impl OffsetTrigger {
@@ -57,7 +58,7 @@ impl OffsetTrigger {
         let offset = offset.ok_or_else(|| {
             Error::new(ErrorKind::InvalidTrigger, "the offset is too long, expected at most a hundred years")
         })?;
-        Ok(Self { trigger, offset })
+        Ok(Self { trigger, offset, timezone: None })
     }
 
     /// Fires `by` before `trigger`.
@@ -66,6 +67,14 @@ impl OffsetTrigger {
     pub fn earlier(trigger: Arc<dyn Trigger>, by: Duration) -> Result<Self, Error> {
         let later = Self::later(trigger, by)?;
         Ok(Self { offset: -later.offset, ..later })
+    }
+
+    /// The zone to show its fire times in; that of its trigger when not given. A configuration form also makes it the
+    /// default zone of the triggers inside.
+    #[must_use]
+    pub fn with_timezone(mut self, timezone: Tz) -> Self {
+        self.timezone = Some(timezone);
+        self
     }
 }
 
@@ -90,11 +99,12 @@ impl Trigger for OffsetTrigger {
         form.put("trigger", self.trigger.to_config());
         let key = if self.offset < TimeDelta::zero() { "earlier" } else { "later" };
         form.put_duration(key, self.offset.abs().to_std().ok());
+        form.put_zone(self.timezone);
         form.done()
     }
 
     fn timezone(&self) -> Tz {
-        self.trigger.timezone()
+        zone_of(self.timezone, Some(&self.trigger))
     }
 
     fn jitter(&self) -> Option<Duration> {
@@ -103,7 +113,7 @@ impl Trigger for OffsetTrigger {
 
     fn anchored(&self, at: DateTime<Utc>) -> Option<Arc<dyn Trigger>> {
         let trigger = self.trigger.anchored(at)?;
-        Some(Arc::new(Self { trigger, offset: self.offset }))
+        Some(Arc::new(Self { trigger, ..self.clone() }))
     }
 
     fn describe(&self) -> String {
@@ -120,7 +130,8 @@ impl fmt::Display for OffsetTrigger {
 }
 
 fn build(section: &mut Section<'_>) -> Result<Arc<dyn Trigger>, Error> {
-    let trigger = read_child(section);
+    let timezone = read_zone(section);
+    let trigger = read_child(section, timezone);
     let (later, earlier) = (section.duration("later"), section.duration("earlier"));
     if later.is_some() == earlier.is_some() && !section.is_faulty() {
         section.missing("later", "a duration, here or under `earlier`, but not both");
@@ -131,7 +142,7 @@ fn build(section: &mut Section<'_>) -> Result<Arc<dyn Trigger>, Error> {
                 Some(earlier) => OffsetTrigger::earlier(trigger, earlier),
                 None => OffsetTrigger::later(trigger, later.unwrap_or_default()),
             };
-            config::finish(section, built)
+            config::finish(section, built.map(|trigger| OffsetTrigger { timezone, ..trigger }))
         }
         _ => config::refused(),
     }

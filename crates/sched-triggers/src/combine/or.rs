@@ -9,7 +9,7 @@ use chrono_tz::Tz;
 use sched_core::{Error, Factory, Plugin, Section, Trigger};
 use serde_json::Value;
 
-use super::{Children, anchored, at_or_after, checked, configs, read_children};
+use super::{Children, anchored, at_or_after, checked, configs, read_list, read_zone, zone_of};
 use crate::config::{self, Form};
 use crate::moment::MICROSECOND;
 
@@ -30,6 +30,7 @@ pub(crate) const OR: Plugin = Plugin {
 pub struct OrTrigger {
     children: Children,
     jitter: Option<Duration>,
+    timezone: Option<Tz>,
 }
 
 impl OrTrigger {
@@ -37,13 +38,21 @@ impl OrTrigger {
     ///
     /// **Errors**: [`InvalidTrigger`](sched_core::ErrorKind::InvalidTrigger) when there are none.
     pub fn new(triggers: Vec<Arc<dyn Trigger>>) -> Result<Self, Error> {
-        Ok(Self { children: checked(triggers)?, jitter: None })
+        Ok(Self { children: checked(triggers)?, jitter: None, timezone: None })
     }
 
     /// Jitter for jobs that have none of their own.
     #[must_use]
     pub fn with_jitter(mut self, jitter: Duration) -> Self {
         self.jitter = Some(config::whole_micros(jitter)).filter(|jitter| !jitter.is_zero());
+        self
+    }
+
+    /// The zone to show its fire times in; that of its first trigger when not given. A configuration form also makes it the
+    /// default zone of the triggers inside.
+    #[must_use]
+    pub fn with_timezone(mut self, timezone: Tz) -> Self {
+        self.timezone = Some(timezone);
         self
     }
 }
@@ -73,11 +82,12 @@ impl Trigger for OrTrigger {
         let mut form = Form::new("or");
         form.put("triggers", configs(&self.children));
         form.put_duration("jitter", self.jitter);
+        form.put_zone(self.timezone);
         form.done()
     }
 
     fn timezone(&self) -> Tz {
-        self.children.first().map_or(Tz::UTC, |child| child.timezone())
+        zone_of(self.timezone, self.children.first())
     }
 
     fn jitter(&self) -> Option<Duration> {
@@ -86,7 +96,7 @@ impl Trigger for OrTrigger {
 
     fn anchored(&self, at: DateTime<Utc>) -> Option<Arc<dyn Trigger>> {
         let children = anchored(&self.children, at)?;
-        Some(Arc::new(Self { children, jitter: self.jitter }))
+        Some(Arc::new(Self { children, ..self.clone() }))
     }
 
     fn describe(&self) -> String {
@@ -102,11 +112,12 @@ impl fmt::Display for OrTrigger {
 }
 
 fn build(section: &mut Section<'_>) -> Result<Arc<dyn Trigger>, Error> {
-    let children = read_children(section);
+    let timezone = read_zone(section);
+    let children = read_list(section, "triggers", timezone);
     let jitter = config::jitter(section);
     if section.is_faulty() {
         return config::refused();
     }
-    let built = OrTrigger::new(children).map(|trigger| OrTrigger { jitter, ..trigger });
+    let built = OrTrigger::new(children).map(|trigger| OrTrigger { jitter, timezone, ..trigger });
     config::finish(section, built)
 }

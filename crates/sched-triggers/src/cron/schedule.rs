@@ -4,7 +4,7 @@
 //! a clock change does to the answer is decided in [`search`](super::search).
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use super::field::{Field, LAST_YEAR, Selection, Years};
 use crate::civil::{self, DAY};
@@ -22,6 +22,7 @@ pub(super) struct Schedule {
     times: Times,
     business: Option<Arc<BusinessDays>>,
     rolled: RolledMonth,
+    barren: Barren,
 }
 
 impl Schedule {
@@ -51,12 +52,16 @@ impl Schedule {
             times,
             business: None,
             rolled: RolledMonth::default(),
+            barren: Barren::default(),
         }
     }
 
     /// The first matching local time at or after `local`, in local seconds since 1970.
     pub(super) fn at_or_after(&self, local: i64) -> Option<i64> {
         let local = local.max(0);
+        if self.barren.covers(local) {
+            return None;
+        }
         let (days, second) = (local.div_euclid(DAY), local.rem_euclid(DAY));
         let date = civil::date_of(days);
         let mask = self.firing_days(date.year, date.month);
@@ -68,7 +73,11 @@ impl Schedule {
         if let Some(day) = next_bit(u64::from(mask), date.day + 1) {
             return Some((days + i64::from(day) - i64::from(date.day)) * DAY + self.times.first());
         }
-        self.first_after_month(date.year, date.month)
+        let found = self.first_after_month(date.year, date.month);
+        if found.is_none() {
+            self.barren.begins(local);
+        }
+        found
     }
 
     /// The first match in the months after the given one.
@@ -96,7 +105,7 @@ impl Schedule {
 
     /// The same schedule with days off.
     pub(super) fn with_business(self, business: Option<Arc<BusinessDays>>) -> Self {
-        Self { business, rolled: RolledMonth::default(), ..self }
+        Self { business, rolled: RolledMonth::default(), barren: Barren::default(), ..self }
     }
 
     /// The days of a month on which something fires, days off considered.
@@ -115,15 +124,30 @@ impl Schedule {
         }
     }
 
+    /// Rolls the matching days of this month, and of those around it from which fires can move here.
     fn business_days(&self, business: &BusinessDays, year: u32, month: u32) -> u32 {
-        let start = civil::first_of_month(year, month);
-        let matches = |day: i64| {
+        let first = civil::first_of_month(year, month);
+        let last = first + i64::from(civil::month_length(year, month)) - 1;
+        if business.all_off(first, last) {
+            return 0;
+        }
+        let (from, to) = business.reach(first, last);
+        let mut mask = 0;
+        let mut day = from;
+        while day <= to {
             let date = civil::date_of(day);
-            self.scheduled_days(date.year, date.month) & (1 << date.day) != 0
-        };
-        let days = 1..=civil::month_length(year, month);
-        days.filter(|day| business.receives(start + i64::from(*day) - 1, matches))
-            .fold(0, |mask, day| mask | 1 << day)
+            let start = day - i64::from(date.day);
+            for day in
+                bits(u64::from(self.scheduled_days(date.year, date.month))).map(|day| start + i64::from(day))
+            {
+                let rolled = business.rolled(day).filter(|rolled| (first..=last).contains(rolled));
+                mask |= rolled
+                    .and_then(|rolled| u32::try_from(rolled - first + 1).ok())
+                    .map_or(0, |day| 1 << day);
+            }
+            day = start + i64::from(civil::month_length(date.year, date.month)) + 1;
+        }
+        mask
     }
 
     /// The months to look into: any, when fires may move into the next.
@@ -191,6 +215,41 @@ impl PartialEq for RolledMonth {
 }
 
 impl Eq for RolledMonth {}
+
+/// Remembers from when on nothing matches, so that a schedule that has ended is searched to its horizon once.
+#[derive(Debug)]
+struct Barren(AtomicI64);
+
+impl Barren {
+    fn covers(&self, local: i64) -> bool {
+        local >= self.0.load(Ordering::Relaxed)
+    }
+
+    fn begins(&self, local: i64) {
+        self.0.fetch_min(local, Ordering::Relaxed);
+    }
+}
+
+impl Default for Barren {
+    fn default() -> Self {
+        Self(AtomicI64::new(i64::MAX))
+    }
+}
+
+impl Clone for Barren {
+    fn clone(&self) -> Self {
+        Self::default()
+    }
+}
+
+/// What is remembered is no part of the schedule.
+impl PartialEq for Barren {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Barren {}
 
 /// The times of day.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -53,6 +53,30 @@ fn open_parts_are_anchored_together() {
 }
 
 #[test]
+fn the_zone_of_a_combination_is_the_default_of_its_parts() {
+    let nine = json!({ "type": "cron", "hour": 9 });
+    let tokyo = json!({ "type": "cron", "hour": 9, "timezone": "Asia/Tokyo" });
+    let helsinki = "Europe/Helsinki";
+    let combinations = [
+        json!({ "type": "or", "triggers": [nine, tokyo], "timezone": helsinki }),
+        json!({ "type": "and", "triggers": [nine], "timezone": helsinki }),
+        json!({ "type": "except", "trigger": nine, "exceptions": [tokyo], "timezone": helsinki }),
+        json!({ "type": "offset", "trigger": nine, "later": 0, "timezone": helsinki }),
+        json!({ "type": "limit", "trigger": { "type": "or", "triggers": [nine] }, "max_fires": 2, "timezone": helsinki }),
+    ];
+    for config in combinations {
+        let trigger = build(config.clone()).unwrap_or_else(|error| panic!("{config}: {error}"));
+        assert_eq!(trigger.to_config()["timezone"], helsinki, "{config}");
+        check(config, "2026-07-01T03:00:00Z", &["2026-07-01T09:00:00+03:00"]);
+    }
+    let or = json!({ "type": "or", "triggers": [nine, tokyo], "timezone": helsinki });
+    check(or, "2026-07-01T00:00:00Z", &["2026-07-01T03:00:00+03:00", "2026-07-01T09:00:00+03:00"]);
+    let unknown =
+        build(json!({ "type": "or", "triggers": [nine], "timezone": "Mars" })).map(|_| ()).unwrap_err();
+    assert!(unknown.to_string().starts_with("timezone: unknown time zone"), "{unknown}");
+}
+
+#[test]
 fn every_date_of_an_or_has_its_turn() {
     let date = |moment: &str| json!({ "type": "date", "run_date": moment });
     let config = json!({ "type": "or", "triggers": [date("2026-11-22"), date("2020-01-01"), date("2026-11-22"), date("2026-11-23")] });

@@ -192,21 +192,30 @@ fn any_trigger() -> BoxedStrategy<Value> {
                 number("threshold", 0..5),
                 number("max_iterations", 1..100),
                 number("jitter", 0..5),
+                choice("timezone", ZONES),
             ];
             let later = prop_oneof![single("later", count(1..90_000)), single("earlier", count(1..90_000))];
             prop_oneof![
                 table("and", and),
-                table("or", vec![listed("triggers"), number("jitter", 0..5)]),
-                table("except", vec![child(), listed("exceptions"), number("lasting", 0..90_000)]),
-                table("offset", vec![child(), later.boxed()]),
-                table("limit", vec![child(), single("max_fires", count(1..20))]),
+                table("or", vec![listed("triggers"), number("jitter", 0..5), choice("timezone", ZONES)]),
+                table(
+                    "except",
+                    vec![
+                        child(),
+                        listed("exceptions"),
+                        number("lasting", 0..90_000),
+                        choice("timezone", ZONES)
+                    ]
+                ),
+                table("offset", vec![child(), later.boxed(), choice("timezone", ZONES)]),
+                table("limit", vec![child(), single("max_fires", count(1..20)), choice("timezone", ZONES)]),
             ]
         })
         .boxed()
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(512))]
+    #![proptest_config(ProptestConfig::with_cases(192))]
 
     #[test]
     fn the_configuration_form_round_trips(config in any_trigger()) {

@@ -1,16 +1,24 @@
-//! Lays the variables `SCHED__…` over the dictionary of a file: a variable replaces what the file says.
+//! Laying one dictionary over another, such as variables over a file: what lies above replaces what lies below.
 //!
-//! A file may spell a key flat, nested, or with a prefix; all spellings of the variable's key are taken out, and the
-//! library puts the rest together.
+//! The lower one may spell a key flat, nested, or with a prefix; all spellings of the key are taken out.
 
 use serde_json::{Map, Value};
 
 const PREFIXES: [&str; 3] = ["", "sched.", "apscheduler."];
 
-/// Puts `variables`, a flat table of dotted keys, into `config`. What is no table is left to the library to refuse.
-pub(super) fn lay_over(config: &mut Value, variables: Value) {
-    let (Value::Object(config), Value::Object(variables)) = (config, variables) else { return };
-    for (key, value) in variables {
+/// Lays `upper`, a flat table of dotted keys as [`from_variables`](super::from_variables) makes it, over `config`.
+/// What is no table is left to whoever reads the configuration to refuse.
+///
+/// # Example
+/// ```
+/// use sched_core::config::{from_variables, lay_over};
+/// let mut config = serde_json::json!({ "job_defaults": { "max_instances": 1 } });
+/// lay_over(&mut config, from_variables([("SCHED__JOB_DEFAULTS__MAX_INSTANCES".into(), "3".into())]));
+/// assert_eq!(config["job_defaults.max_instances"], "3");
+/// ```
+pub fn lay_over(config: &mut Value, upper: Value) {
+    let (Value::Object(config), Value::Object(upper)) = (config, upper) else { return };
+    for (key, value) in upper {
         PREFIXES.iter().for_each(|prefix| take_out(config, &format!("{prefix}{key}")));
         config.insert(key, value);
     }
