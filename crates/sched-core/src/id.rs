@@ -96,7 +96,7 @@ impl RunId {
     }
 
     /// A fresh id for a run made at `millis` since the Unix epoch. Cheap: two thread-local random numbers.
-    pub(crate) fn at(millis: u64) -> Self {
+    pub fn at(millis: u64) -> Self {
         let mut random = [0; 10];
         random[..8].copy_from_slice(&random_u64().to_be_bytes());
         random[8..].copy_from_slice(&random_u64().to_be_bytes()[..2]);

@@ -344,6 +344,7 @@ pub struct RunCounts {
 ///    task (cases `queue_orders_by_priority`, `queue_keeps_the_limits`).
 /// 3. `renew` and `finish` with a stale token are refused and write nothing (case `queue_refuses_stale_tokens`).
 /// 4. (job id, fire time) is unique: a fire time never becomes two runs (case `queue_fire_times_are_unique`).
+///    A lease still holds at its very end. `claim` may take runs back whose lease ended, as `reap` does.
 /// 5. A finished run is readable any number of times until its `result_ttl` ends (case `queue_keeps_results`).
 pub trait RunQueue: Send + Sync {
     /// Queues runs. A run whose job and fire time exist is dropped silently.
@@ -362,7 +363,7 @@ pub trait RunQueue: Send + Sync {
     /// Ends runs; says of each claim whether it was still ours.
     fn finish(&self, finished: Vec<FinishedRun>) -> Result<Vec<bool>, Error>;
 
-    /// Gives claims back unfinished, so that others may take them at once.
+    /// Gives claims back unfinished, so that others may take them at once. It does not count as an attempt.
     fn release(&self, claims: &[RunClaim]) -> Result<(), Error>;
 
     /// A run's row. **Errors**: [`NotFound`](crate::ErrorKind::NotFound).
@@ -380,7 +381,7 @@ pub trait RunQueue: Send + Sync {
     /// How many rows there are.
     fn counts(&self) -> Result<RunCounts, Error>;
 
-    /// When the next waiting run is to start or the next lease ends.
+    /// When the next waiting run is to start or the next lease ends. Runs that a limit holds back may be left out.
     fn next_wakeup(&self) -> Result<Option<DateTime<Utc>>, Error>;
 }
 

@@ -54,7 +54,7 @@ type ArgsCheck = fn(&Args) -> Result<(), TaskError>;
 pub struct Task {
     name: Arc<str>,
     body: TaskBody,
-    settings: JobSettings,
+    settings: Option<Box<JobSettings>>,
     max_instances: Option<u32>,
     signature: Option<Signature>,
     check: Option<ArgsCheck>,
@@ -91,13 +91,21 @@ impl Task {
 
     /// A task from a finished body, as the `#[task]` macro makes it.
     pub fn from_body(name: impl Into<Arc<str>>, body: TaskBody) -> Self {
-        let (name, settings) = (name.into(), JobSettings::default());
-        Self { name, body, settings, max_instances: None, signature: None, check: None, registered: true }
+        let name = name.into();
+        Self {
+            name,
+            body,
+            settings: None,
+            max_instances: None,
+            signature: None,
+            check: None,
+            registered: true,
+        }
     }
 
     /// A task that has no name another process could know: it can live only in a memory store.
     #[must_use]
-    pub(crate) fn unregistered(mut self) -> Self {
+    pub fn unregistered(mut self) -> Self {
         self.registered = false;
         self
     }
@@ -105,7 +113,7 @@ impl Task {
     /// The settings that jobs of this task inherit where they have none of their own.
     #[must_use]
     pub fn with_settings(mut self, settings: JobSettings) -> Self {
-        self.settings = settings;
+        self.settings = (!settings.is_empty()).then(|| Box::new(settings));
         self
     }
 
@@ -147,7 +155,7 @@ impl Task {
 
     /// The settings its jobs inherit.
     pub fn settings(&self) -> &JobSettings {
-        &self.settings
+        self.settings.as_deref().unwrap_or(&JobSettings::NONE)
     }
 
     /// The limit over all its jobs, when it has one.

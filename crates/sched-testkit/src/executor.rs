@@ -1,4 +1,4 @@
-//! The suites of [`Executor`](sched_core::Executor)'s guarantees.
+//! The suites of [`Executor`]'s guarantees.
 //!
 //! [`executor_suite!`](crate::executor_suite) uses tasks that are known by name, so that an executor may run them in
 //! another process. [`pool_suite!`](crate::pool_suite) holds runs back with a [`Gate`](crate::Gate), which needs tasks

@@ -1,4 +1,4 @@
-//! The suite of [`Trigger`](sched_core::Trigger)'s guarantees.
+//! The suite of [`Trigger`]'s guarantees.
 
 use std::sync::Arc;
 

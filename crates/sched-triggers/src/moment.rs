@@ -7,6 +7,9 @@ use sched_core::{Error, ErrorKind};
 
 /// Latest instant a trigger answers with, in microseconds: 9999-12-31 23:59:59.999999 UTC.
 const LAST_MICROS: i64 = 253_402_300_799_999_999;
+/// Earliest instant that is read, in microseconds: 0000-01-01 00:00:00 UTC. Years before are written with a sign,
+/// which nothing reads back.
+const FIRST_MICROS: i64 = -62_167_219_200_000_000;
 
 /// The smallest step of time in the scheduler.
 pub(crate) const MICROSECOND: TimeDelta = TimeDelta::microseconds(1);
@@ -46,10 +49,10 @@ pub(crate) fn show(time: DateTime<Utc>) -> String {
 /// **Errors**: [`InvalidConfig`](ErrorKind::InvalidConfig).
 pub(crate) fn read(text: &str, zone: Tz) -> Result<DateTime<Utc>, Error> {
     let time = parse_datetime(text, zone).or_else(|error| iso_datetime(text.trim(), zone).ok_or(error))?;
-    if is_in_range(time) {
+    if (FIRST_MICROS..=LAST_MICROS).contains(&time.timestamp_micros()) {
         return Ok(time);
     }
-    Err(Error::new(ErrorKind::InvalidConfig, format!("`{text}` lies past the year 9999 in UTC")))
+    Err(Error::new(ErrorKind::InvalidConfig, format!("`{text}` lies outside the years 0 to 9999 in UTC")))
 }
 
 /// Reads `YYYY-MM-DD`.

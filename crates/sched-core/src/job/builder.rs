@@ -382,6 +382,11 @@ impl Draft {
         (self.trigger, self.first) = (trigger, First::AsTriggered);
     }
 
+    /// Whether a first run time, or a paused start, was given.
+    pub(crate) fn is_explicit(&self) -> bool {
+        self.first != First::AsTriggered
+    }
+
     pub(crate) fn pause(&mut self) {
         self.first = First::Paused;
     }

@@ -5,9 +5,8 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 
 use super::builder::{TriggerSpec, check_settings};
-use super::{Job, JobSettings, JobSpec, JobStatus};
+use super::{Cursor, Job, JobSettings, JobSpec, JobStatus};
 use crate::config::BuildContext;
-use crate::plan::jittered;
 use crate::task::{Args, Task, TaskRef};
 use crate::{Error, ErrorKind, Trigger};
 
@@ -112,7 +111,7 @@ impl Job {
         changes: JobChanges,
         defaults: &super::Defaults,
         context: BuildContext<'_>,
-        seed: u64,
+        now: DateTime<Utc>,
     ) -> Result<Self, Error> {
         let changes = changes.resolve(context)?;
         let task = changes.task.or_else(|| self.spec.task.bound().cloned());
@@ -125,21 +124,22 @@ impl Job {
             Some(task) => defaults.fill(own, task),
             None => (Arc::new(own.clone()), Arc::new(own.over(&defaults.settings).resolve())),
         };
+        let start = changes.next_run_time.flatten().unwrap_or(now);
+        let anchored = changes.trigger.map(|trigger| trigger.anchored(start).unwrap_or(trigger));
         let spec = JobSpec {
             id: self.spec.id.clone(),
             name: changes.name.or_else(|| self.spec.name.clone()),
             task: task.map_or_else(|| self.spec.task.clone(), TaskRef::Bound),
             args,
-            trigger: changes.trigger.unwrap_or_else(|| Arc::clone(&self.spec.trigger)),
+            trigger: anchored.unwrap_or_else(|| Arc::clone(&self.spec.trigger)),
             settings,
             options,
         };
         let mut cursor = self.cursor.clone();
         match changes.next_run_time {
             Some(Some(time)) => {
-                cursor.next_fire_time = Some(time);
-                cursor.next_run_time = Some(jittered(&spec, time, seed)?);
-                cursor.status = JobStatus::Scheduled;
+                let Cursor { last_fire_time, revision, .. } = cursor;
+                cursor = Cursor { last_fire_time, revision, ..Cursor::at(time, time) };
             }
             Some(None) => cursor = cursor.stopped(JobStatus::Paused),
             None => {}

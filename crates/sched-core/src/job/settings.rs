@@ -85,9 +85,24 @@ impl Default for JobOptions {
 }
 
 impl JobSettings {
+    /// Nothing given.
+    pub const NONE: Self = Self {
+        executor: None,
+        misfire_grace_time: None,
+        coalesce: None,
+        max_instances: None,
+        overlap: None,
+        jitter: None,
+        max_catch_up: None,
+        retain: None,
+        timeout: None,
+        result_ttl: None,
+        metadata: None,
+    };
+
     /// Whether nothing is given.
     pub fn is_empty(&self) -> bool {
-        *self == Self::default()
+        *self == Self::NONE
     }
 
     /// These options where given, else those of `base`. Metadata merges by key.

@@ -90,11 +90,12 @@ impl Scheduler {
         if self.state() == SchedulerState::Stopped {
             return self.change_pending(&key, |draft, state| draft.apply(changes, state.context()));
         }
+        let now = self.inner.clock.now();
         let mut changes = Some(changes);
         let mut changed: Option<(Arc<crate::JobSpec>, Option<Cursor>)> = None;
         self.change(&key, |job, state| {
             if let Some(changes) = changes.take() {
-                let new = job.changed(changes, &state.defaults, state.context(), self.inner.seed)?;
+                let new = job.changed(changes, &state.defaults, state.context(), now)?;
                 let cursor = (new.cursor != job.cursor).then(|| new.cursor.clone());
                 changed = Some((new.spec, cursor));
             }
@@ -288,14 +289,36 @@ impl Scheduler {
             );
             return Err(Error::new(ErrorKind::InvalidJob, message));
         }
+        let explicit = draft.is_explicit();
         let job = draft.into_job(&target.defaults, self.inner.clock.now(), self.inner.seed)?;
         let answers = target.store.insert(std::slice::from_ref(&job), conflict)?;
         let inserted = answers.into_iter().next().unwrap_or_else(|| Err(already_exists(job.id())))?;
         let job = match inserted {
             Inserted::Added => job,
+            Inserted::Replaced if explicit => {
+                return self.set_cursor(&*target.store, &alias, &job).map(|it| (it, inserted));
+            }
             Inserted::Replaced | Inserted::Kept => stored(&*target.store, job)?,
         };
         Ok((self.handle(job, alias, false), inserted))
+    }
+
+    /// A replaced job keeps its schedule, unless a first run time was given with it.
+    fn set_cursor(&self, target: &dyn JobStore, alias: &Arc<str>, job: &Job) -> Result<JobHandle, Error> {
+        for _ in 0..CHANGE_ATTEMPTS {
+            let mut current = stored(target, job.clone())?;
+            let Cursor { last_fire_time, revision, .. } = current.cursor;
+            current.cursor = Cursor { last_fire_time, revision, ..job.cursor.clone() };
+            match target.update(std::slice::from_ref(&current))?.pop().unwrap_or(Ok(())) {
+                Err(error) if error.kind() == ErrorKind::Stale => {}
+                Err(error) => return Err(error),
+                Ok(()) => {
+                    current.cursor.revision += 1;
+                    return Ok(self.handle(current, Arc::clone(alias), false));
+                }
+            }
+        }
+        Err(Error::new(ErrorKind::Stale, format!("job \"{}\" was changed again and again", job.id())))
     }
 
     fn handle(&self, job: Job, store: Arc<str>, pending: bool) -> JobHandle {

@@ -104,6 +104,10 @@ impl Waiters {
         receiver
     }
 
+    fn forget(&self, id: RunId) {
+        self.0.lock().remove(&id);
+    }
+
     pub(crate) fn tell(&self, id: RunId, outcome: &Outcome) {
         if let Some(waiter) = self.0.lock().remove(&id) {
             let _ = waiter.send(outcome.clone());
@@ -138,7 +142,10 @@ impl Scheduler {
         let (lane, queued) = self.queued(run)?;
         let id = queued.id;
         let waiter = self.inner.waiters.wait_for(id);
-        self.enqueue(&lane, queued)?;
+        if let Err(error) = self.enqueue(&lane, queued) {
+            self.inner.waiters.forget(id);
+            return Err(error);
+        }
         loop {
             match waiter.recv_timeout(RESULT_POLL) {
                 Ok(outcome) => return outcome_value(&outcome),
