@@ -11,6 +11,8 @@ mod interval;
 mod moment;
 mod options;
 mod preview;
+#[cfg(feature = "rrule")]
+mod recurrence;
 mod schedule;
 #[cfg(feature = "vectors")]
 pub mod vectors;
@@ -25,10 +27,12 @@ pub use self::holidays::Holidays;
 pub use self::interval::{IntervalBuilder, IntervalTrigger};
 pub use self::options::{Dialect, First, Gap, Overlap, Roll};
 pub use self::preview::{Preview, preview};
+#[cfg(feature = "rrule")]
+pub use self::recurrence::RruleTrigger;
 pub use self::schedule::ScheduleExt;
 
 /// The plug-ins of this crate, for a registry that is put together by hand. Linking the crate registers them too.
-pub const PLUGINS: [sched_core::Plugin; 10] = [
+pub const PLUGINS: [sched_core::Plugin; COUNT] = [
     date::DATE,
     interval::INTERVAL,
     cron::CRON,
@@ -39,7 +43,11 @@ pub const PLUGINS: [sched_core::Plugin; 10] = [
     combine::EXCEPT,
     combine::OFFSET,
     combine::LIMIT,
+    #[cfg(feature = "rrule")]
+    recurrence::RRULE,
 ];
+
+const COUNT: usize = if cfg!(feature = "rrule") { 11 } else { 10 };
 
 inventory::submit! { date::DATE }
 inventory::submit! { interval::INTERVAL }
@@ -51,3 +59,5 @@ inventory::submit! { combine::OR }
 inventory::submit! { combine::EXCEPT }
 inventory::submit! { combine::OFFSET }
 inventory::submit! { combine::LIMIT }
+#[cfg(feature = "rrule")]
+inventory::submit! { recurrence::RRULE }

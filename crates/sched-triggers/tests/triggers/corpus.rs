@@ -42,3 +42,20 @@ fn configurations_are_read_or_refused() {
         }
     }
 }
+
+#[cfg(feature = "rrule")]
+#[test]
+fn recurrence_texts_are_read_or_refused() {
+    let lines = lines("rrule.txt");
+    assert!(lines.len() > 20);
+    for line in lines {
+        let text = line.replace("\\n", "\n");
+        match sched_triggers::RruleTrigger::parse(&text, chrono_tz::Tz::Pacific__Apia) {
+            Ok(trigger) => {
+                assert!(preview(&trigger, None, time("2011-12-20T00:00:00Z"), 5).is_ok(), "{line}");
+                assert!(preview(&trigger, None, time("9990-01-01T00:00:00Z"), 5).is_ok(), "{line}");
+            }
+            Err(error) => assert!(!error.to_string().is_empty(), "{line}"),
+        }
+    }
+}

@@ -8,4 +8,6 @@ mod config;
 mod corpus;
 mod cron;
 mod interval;
+#[cfg(feature = "rrule")]
+mod rrule;
 mod support;
