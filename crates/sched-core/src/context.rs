@@ -12,36 +12,24 @@ use chrono::{DateTime, Utc};
 use parking_lot::Mutex;
 use serde_json::{Map, Value};
 
+use crate::executor::ExecutionData;
 use crate::run::Run;
 use crate::scheduler::Scheduler;
 
 /// The run a task is part of. Cheap to clone; tasks get it as an optional argument or from [`current_run`].
 #[derive(Clone)]
 pub struct RunContext {
-    shared: Arc<ContextData>,
-}
-
-struct ContextData {
-    run: Arc<Run>,
+    shared: Arc<ExecutionData>,
     started_at: DateTime<Utc>,
-    deadline: Option<DateTime<Utc>>,
-    cancel: CancelToken,
-    metadata: Option<Arc<Map<String, Value>>>,
-    scheduler: Option<Scheduler>,
 }
 
 impl RunContext {
-    pub(crate) fn new(
-        run: Arc<Run>,
-        started_at: DateTime<Utc>,
-        options: &crate::job::JobOptions,
-        cancel: CancelToken,
-        scheduler: Option<Scheduler>,
-    ) -> Self {
-        let timeout = options.timeout.and_then(|timeout| chrono::TimeDelta::from_std(timeout).ok());
-        let deadline = timeout.and_then(|timeout| started_at.checked_add_signed(timeout));
-        let metadata = options.metadata.clone();
-        Self { shared: Arc::new(ContextData { run, started_at, deadline, cancel, metadata, scheduler }) }
+    pub(crate) fn new(shared: Arc<ExecutionData>, started_at: DateTime<Utc>) -> Self {
+        Self { shared, started_at }
+    }
+
+    pub(crate) fn tell_started(&self) {
+        self.shared.tell_started();
     }
 
     /// The run: its ids, task, times and attempt.
@@ -51,12 +39,13 @@ impl RunContext {
 
     /// When it started.
     pub fn started_at(&self) -> DateTime<Utc> {
-        self.shared.started_at
+        self.started_at
     }
 
     /// When its timeout ends, if it has one.
     pub fn deadline(&self) -> Option<DateTime<Utc>> {
-        self.shared.deadline
+        let timeout = chrono::TimeDelta::from_std(self.shared.options().timeout?).ok()?;
+        self.started_at.checked_add_signed(timeout)
     }
 
     /// The token that says whether the run was asked to stop.
@@ -71,21 +60,18 @@ impl RunContext {
 
     /// The metadata of its job.
     pub fn metadata(&self) -> Option<&Map<String, Value>> {
-        self.shared.metadata.as_deref()
+        self.shared.options().metadata.as_deref()
     }
 
     /// The scheduler that runs it; `None` in another process.
     pub fn scheduler(&self) -> Option<&Scheduler> {
-        self.shared.scheduler.as_ref()
+        self.shared.scheduler()
     }
 }
 
 impl fmt::Debug for RunContext {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RunContext")
-            .field("run", &self.shared.run)
-            .field("deadline", &self.shared.deadline)
-            .finish()
+        f.debug_struct("RunContext").field("run", self.run()).field("deadline", &self.deadline()).finish()
     }
 }
 

@@ -15,7 +15,7 @@ use crate::Error;
 use crate::context::{CancelToken, Entered, InContext, RunContext};
 use crate::error::panic_message;
 use crate::id::RunId;
-use crate::job::JobOptions;
+use crate::job::{JobOptions, JobSpec};
 use crate::plan::is_too_late;
 use crate::policy::Shutdown;
 use crate::run::{MissReason, Outcome, Run, RunReport};
@@ -93,7 +93,7 @@ pub trait RunSink: Send + Sync {
     /// The run is over. Called exactly once for every execution.
     fn finished(&self, report: RunReport);
     /// The scheduler, for the run's context.
-    fn scheduler(&self) -> Option<Scheduler> {
+    fn scheduler(&self) -> Option<&Scheduler> {
         None
     }
 }
@@ -101,17 +101,55 @@ pub trait RunSink: Send + Sync {
 /// A run on its way through an executor. Whatever becomes of it, its end is reported exactly once: a run that is
 /// dropped is reported as abandoned.
 pub struct Execution {
-    parts: Option<Box<Parts>>,
+    shared: Option<Arc<ExecutionData>>,
+    started_at: Option<DateTime<Utc>>,
 }
 
-struct Parts {
-    run: Arc<Run>,
-    task: Arc<Task>,
-    args: Args,
-    options: Arc<JobOptions>,
-    cancel: CancelToken,
+/// What a run's execution, its context and its scheduler share: one allocation, so that handing a run over touches
+/// few reference counts that other threads touch too.
+pub(crate) struct ExecutionData {
+    pub(crate) run: Arc<Run>,
+    pub(crate) cancel: CancelToken,
+    work: Work,
     sink: Arc<dyn RunSink>,
-    started_at: Option<DateTime<Utc>>,
+}
+
+/// What is run: a job, or a call without one.
+enum Work {
+    Job(Arc<JobSpec>),
+    Call { task: Arc<Task>, args: Args, options: Arc<JobOptions> },
+}
+
+impl ExecutionData {
+    /// Says that the run starts.
+    pub(crate) fn tell_started(&self) {
+        self.sink.started(&self.run);
+    }
+
+    pub(crate) fn task(&self) -> Option<&Arc<Task>> {
+        match &self.work {
+            Work::Job(spec) => spec.task.bound(),
+            Work::Call { task, .. } => Some(task),
+        }
+    }
+
+    pub(crate) fn options(&self) -> &Arc<JobOptions> {
+        match &self.work {
+            Work::Job(spec) => &spec.options,
+            Work::Call { options, .. } => options,
+        }
+    }
+
+    pub(crate) fn scheduler(&self) -> Option<&Scheduler> {
+        self.sink.scheduler()
+    }
+
+    fn args(&self) -> &Args {
+        match &self.work {
+            Work::Job(spec) => &spec.args,
+            Work::Call { args, .. } => args,
+        }
+    }
 }
 
 impl Execution {
@@ -123,33 +161,46 @@ impl Execution {
         options: Arc<JobOptions>,
         sink: Arc<dyn RunSink>,
     ) -> Self {
+        Self::of(run, Work::Call { task, args, options }, sink)
+    }
+
+    /// A run of a job whose task is bound.
+    pub(crate) fn of_job(run: Arc<Run>, spec: Arc<JobSpec>, sink: Arc<dyn RunSink>) -> Self {
+        Self::of(run, Work::Job(spec), sink)
+    }
+
+    fn of(run: Arc<Run>, work: Work, sink: Arc<dyn RunSink>) -> Self {
         let cancel = CancelToken::new();
-        Self { parts: Some(Box::new(Parts { run, task, args, options, cancel, sink, started_at: None })) }
+        Self { shared: Some(Arc::new(ExecutionData { run, cancel, work, sink })), started_at: None }
     }
 
     /// The run; `None` once it is reported, which only its owner could see.
     pub fn run(&self) -> Option<&Arc<Run>> {
-        self.parts.as_ref().map(|parts| &parts.run)
+        self.shared.as_ref().map(|shared| &shared.run)
     }
 
     /// The task.
     pub fn task(&self) -> Option<&Arc<Task>> {
-        self.parts.as_ref().map(|parts| &parts.task)
+        self.shared.as_ref().and_then(|shared| shared.task())
     }
 
     /// The arguments.
     pub fn args(&self) -> Option<&Args> {
-        self.parts.as_ref().map(|parts| &parts.args)
+        self.shared.as_ref().map(|shared| shared.args())
     }
 
     /// The options of its job.
     pub fn options(&self) -> Option<&Arc<JobOptions>> {
-        self.parts.as_ref().map(|parts| &parts.options)
+        self.shared.as_ref().map(|shared| shared.options())
     }
 
     /// The token through which it is asked to stop.
     pub fn cancel_token(&self) -> CancelToken {
-        self.parts.as_ref().map_or_else(CancelToken::new, |parts| parts.cancel.clone())
+        self.shared.as_ref().map_or_else(CancelToken::new, |shared| shared.cancel.clone())
+    }
+
+    pub(crate) fn data(&self) -> Option<&Arc<ExecutionData>> {
+        self.shared.as_ref()
     }
 
     /// Judges once more whether the run may start, and says that it does. `None`: it was too late or asked to
@@ -157,22 +208,21 @@ impl Execution {
     ///
     /// For executors that run the task elsewhere; call [`finish`](Self::finish) afterwards.
     pub fn begin(mut self) -> Option<(Self, RunContext)> {
-        let parts = self.parts.as_mut()?;
-        let now = parts.sink.now();
-        if parts.cancel.is_cancelled() {
+        let shared = Arc::clone(self.shared.as_ref()?);
+        let now = shared.sink.now();
+        if shared.cancel.is_cancelled() {
             self.finish(Outcome::Cancelled);
             return None;
         }
-        if is_too_late(parts.options.misfire_grace_time, parts.run.scheduled_time, now) {
+        if is_too_late(shared.options().misfire_grace_time, shared.run.scheduled_time, now) {
             self.finish(Outcome::Missed(MissReason::TooLate));
             return None;
         }
-        parts.started_at = Some(now);
-        let (run, cancel) = (Arc::clone(&parts.run), parts.cancel.clone());
-        let context = RunContext::new(run, now, &parts.options, cancel, parts.sink.scheduler());
+        self.started_at = Some(now);
+        let context = RunContext::new(shared, now);
         // A listener that is told here is part of the run, as one is that is told of its end.
         let entered = Entered::new(context.clone());
-        parts.sink.started(&parts.run);
+        context.tell_started();
         drop(entered);
         Some((self, context))
     }
@@ -180,11 +230,11 @@ impl Execution {
     /// Runs the task on this thread and reports it. An async task is driven to its end by blocking.
     pub fn run_blocking(self) {
         let Some((execution, context)) = self.begin() else { return };
-        let Some(parts) = execution.parts.as_ref() else { return };
+        let (Some(task), Some(args)) = (execution.task(), execution.args()) else { return };
         let _entered = Entered::new(context.clone());
-        let caught = std::panic::catch_unwind(AssertUnwindSafe(|| match parts.task.body() {
-            TaskBody::Sync(body) => body(&context, &parts.args),
-            TaskBody::Async(body) => pollster::block_on(body(context.clone(), parts.args.clone())),
+        let caught = std::panic::catch_unwind(AssertUnwindSafe(|| match task.body() {
+            TaskBody::Sync(body) => body(&context, args),
+            TaskBody::Async(body) => pollster::block_on(body(context.clone(), args.clone())),
         }));
         execution.finish(Outcome::of(caught.unwrap_or_else(|panic| Err(panicked(&*panic)))));
     }
@@ -193,8 +243,7 @@ impl Execution {
     /// that is dropped half-way reports the run as cancelled.
     pub async fn run_async(self) {
         let Some((mut execution, context)) = self.begin() else { return };
-        let Some(parts) = execution.parts.as_ref() else { return };
-        let (task, args) = (Arc::clone(&parts.task), parts.args.clone());
+        let (Some(task), Some(args)) = (execution.task().cloned(), execution.args().cloned()) else { return };
         let guard = CancelOnDrop(Some(&mut execution));
         let made = std::panic::catch_unwind(AssertUnwindSafe(|| match task.body() {
             TaskBody::Sync(body) => {
@@ -219,21 +268,21 @@ impl Execution {
 
     /// Lets go of a run that will not happen and that its scheduler reports in another way.
     pub(crate) fn forget(mut self) {
-        self.parts = None;
+        self.shared = None;
     }
 
     fn report(&mut self, outcome: Outcome) {
-        let Some(parts) = self.parts.take() else { return };
-        let finished_at = parts.sink.now();
-        let (run, started_at) = (parts.run, parts.started_at);
-        parts.sink.finished(RunReport { run, outcome, started_at, finished_at });
+        let Some(shared) = self.shared.take() else { return };
+        let finished_at = shared.sink.now();
+        let (run, started_at) = (Arc::clone(&shared.run), self.started_at);
+        shared.sink.finished(RunReport { run, outcome, started_at, finished_at });
     }
 }
 
 impl Drop for Execution {
     fn drop(&mut self) {
-        let Some(parts) = &self.parts else { return };
-        let outcome = match parts.cancel.is_cancelled() {
+        let Some(shared) = &self.shared else { return };
+        let outcome = match shared.cancel.is_cancelled() {
             true => Outcome::Cancelled,
             false => Outcome::Abandoned("the executor dropped the run".to_owned()),
         };

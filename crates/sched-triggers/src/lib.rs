@@ -31,6 +31,12 @@ pub use self::preview::{Preview, preview};
 pub use self::recurrence::RruleTrigger;
 pub use self::schedule::ScheduleExt;
 
+/// What [`cron!`] expands to.
+#[doc(hidden)]
+pub mod __cron {
+    pub use crate::cron::literal::{checked, fault};
+}
+
 /// The plug-ins of this crate, for a registry that is put together by hand. Linking the crate registers them too.
 pub const PLUGINS: [sched_core::Plugin; COUNT] = [
     date::DATE,

@@ -15,10 +15,10 @@ use rustc_hash::FxHashMap;
 use super::lane::Lane;
 use super::{Inner, Scheduler};
 use crate::ErrorKind;
-use crate::context::{CancelToken, current_run};
+use crate::context::current_run;
 use crate::error::panic_message;
 use crate::event::{Event, EventMask, JobRef, RunEnded};
-use crate::executor::{Execution, Executor, Refused, RunSink};
+use crate::executor::{Execution, ExecutionData, Executor, Refused, RunSink};
 use crate::id::{JobId, RunId};
 use crate::policy::Overlap;
 use crate::run::{Outcome, Run, RunReport};
@@ -57,10 +57,11 @@ struct Table {
 }
 
 struct Active {
-    public: ActiveRun,
-    cancel: CancelToken,
-    lane: Arc<Lane>,
-    claim: Option<RunClaim>,
+    data: Arc<ExecutionData>,
+    since: DateTime<Utc>,
+    lane: u32,
+    /// Whose row is to be finished, for a run that was claimed from a queue.
+    claim: Option<(Arc<Lane>, RunClaim)>,
     limited_task: bool,
 }
 
@@ -68,16 +69,39 @@ struct Active {
 #[derive(Default)]
 struct Slots {
     active: u32,
+    /// What most jobs never have.
+    rare: Option<Box<Rare>>,
+}
+
+#[derive(Default)]
+struct Rare {
     waiting: VecDeque<Execution>,
+    /// Oldest first; kept for the policy that cancels the previous run.
     running: VecDeque<RunId>,
     /// The job's schedule ended: say so when the last run is over.
     ended: Option<JobRef>,
 }
 
-/// A run ready to be submitted.
-pub(crate) struct Ready {
-    pub(crate) executor: Arc<str>,
-    pub(crate) execution: Execution,
+impl Slots {
+    fn rare(&mut self) -> &mut Rare {
+        self.rare.get_or_insert_default()
+    }
+
+    fn next_waiting(&mut self) -> Option<Execution> {
+        self.rare.as_mut()?.waiting.pop_front()
+    }
+
+    fn is_idle(&self) -> bool {
+        self.active == 0 && self.rare.as_ref().is_none_or(|rare| rare.waiting.is_empty())
+    }
+}
+
+/// A run that ended: what takes its place, and what is to be told.
+#[derive(Default)]
+struct Released {
+    ready: Option<Execution>,
+    for_task: Option<Execution>,
+    event: Option<Event>,
 }
 
 /// What became of a batch of fire times of one job.
@@ -116,12 +140,21 @@ impl Dispatcher {
         now: DateTime<Utc>,
     ) {
         let mut table = self.table.lock();
-        note_active(&mut table, lane, execution, Some(claim), now);
+        let Some(data) = execution.data() else { return };
+        let claim = Some((Arc::clone(lane), claim));
+        let active =
+            Active { data: Arc::clone(data), since: now, lane: lane.index, claim, limited_task: false };
+        table.active.insert(data.run.id, active);
     }
 
     /// Unfinished runs.
     pub(crate) fn active(&self) -> Vec<ActiveRun> {
-        self.table.lock().active.values().map(|active| active.public.clone()).collect()
+        let shown = |active: &Active| ActiveRun {
+            run: Arc::clone(&active.data.run),
+            since: active.since,
+            executor: Arc::clone(&active.data.options().executor),
+        };
+        self.table.lock().active.values().map(shown).collect()
     }
 
     pub(crate) fn active_count(&self) -> usize {
@@ -132,13 +165,13 @@ impl Dispatcher {
     pub(crate) fn cancel(&self, run: RunId) -> Cancelled {
         let mut table = self.table.lock();
         if let Some(active) = table.active.get(&run) {
-            active.cancel.cancel();
-            return Cancelled::Asked(Arc::clone(&active.public.executor));
+            active.data.cancel.cancel();
+            return Cancelled::Asked(Arc::clone(&active.data.options().executor));
         }
         let waits = |execution: &Execution| execution.run().is_some_and(|waiting| waiting.id == run);
         let found = table.jobs.values_mut().find_map(|slots| {
-            let at = slots.waiting.iter().position(waits)?;
-            slots.waiting.remove(at)
+            let waiting = &mut slots.rare.as_mut()?.waiting;
+            waiting.iter().position(waits).and_then(|at| waiting.remove(at))
         });
         match found {
             Some(execution) => {
@@ -152,10 +185,10 @@ impl Dispatcher {
     /// Asks all unfinished runs to stop and drops those that wait.
     pub(crate) fn close(&self) {
         let mut table = self.table.lock();
-        table.active.values().for_each(|active| active.cancel.cancel());
+        table.active.values().for_each(|active| active.data.cancel.cancel());
         let mut dropped: Vec<Execution> = Vec::new();
-        for slots in table.jobs.values_mut() {
-            dropped.extend(slots.waiting.drain(..));
+        for rare in table.jobs.values_mut().filter_map(|slots| slots.rare.as_mut()) {
+            dropped.extend(rare.waiting.drain(..));
         }
         let backlogs: Vec<_> = table.backlog.drain().collect();
         dropped.extend(backlogs.into_iter().flat_map(|(_, backlog)| backlog));
@@ -199,42 +232,38 @@ impl Batch<'_> {
     /// the overlap policy decides. Runs to submit are pushed to `ready`.
     pub(crate) fn admit(
         &mut self,
-        lane: &Arc<Lane>,
-        runs: Vec<Execution>,
+        lane: &Lane,
+        runs: impl Iterator<Item = Execution>,
         now: DateTime<Utc>,
-        ready: &mut Vec<Ready>,
+        ready: &mut Vec<Execution>,
     ) -> Admitted {
-        let Some((job, options, task)) = runs.first().and_then(|run| {
-            let job_id = run.run()?.job_id.clone()?;
-            Some((job_id, Arc::clone(run.options()?), Arc::clone(run.task()?)))
-        }) else {
+        let mut runs = runs.peekable();
+        let Some(first) = runs.peek().and_then(Execution::data).map(Arc::clone) else {
+            return Admitted::Taken;
+        };
+        let (Some(job), options) = (first.run.job_id.clone(), first.options()) else {
             return Admitted::Taken;
         };
         let slot = (lane.index, job);
+        let task = first.task().map(|task| &**task);
+        let task_limit = task.and_then(Task::max_instances);
+        let task_full = task_limit.is_some_and(|limit| self.table.active_of(lane.index, task) >= limit);
         let slots = self.table.jobs.entry(slot.clone()).or_default();
         let job_full = slots.active >= options.max_instances;
-        let oldest = slots.running.front().copied();
-        let task_limit = task.max_instances();
-        let task_active = task_limit.map_or(0, |_| self.table.active_of(lane.index, &task));
-        let task_full = task_limit.is_some_and(|limit| task_active >= limit);
         if (job_full || task_full) && options.overlap == Overlap::Skip {
             let limit = if job_full { options.max_instances } else { task_limit.unwrap_or(1) };
-            runs.into_iter().for_each(Execution::forget);
+            runs.for_each(Execution::forget);
             self.table.forget_idle(&slot);
             return Admitted::Skipped { limit };
         }
-        let previous = oldest.filter(|_| job_full && options.overlap == Overlap::CancelPrevious);
-        if let Some(active) = previous.and_then(|oldest| self.table.active.get(&oldest)) {
-            active.cancel.cancel();
+        if job_full && options.overlap == Overlap::CancelPrevious {
+            let oldest = slots.rare().running.front().copied();
+            if let Some(active) = oldest.and_then(|oldest| self.table.active.get(&oldest)) {
+                active.data.cancel.cancel();
+            }
         }
         for run in runs {
-            match has_place(&self.table, &slot, &run) {
-                true => ready.extend(take_place(&mut self.table, lane, &slot, run, now)),
-                false => {
-                    self.table.waiting += 1;
-                    self.table.jobs.entry(slot.clone()).or_default().waiting.push_back(run);
-                }
-            }
+            self.table.start_or_wait(&slot, run, now, ready);
         }
         Admitted::Taken
     }
@@ -243,7 +272,7 @@ impl Batch<'_> {
     pub(crate) fn end_job(&mut self, lane: &Arc<Lane>, job: JobRef) -> Option<Event> {
         match self.table.jobs.get_mut(&(lane.index, job.job_id.clone())) {
             Some(slots) => {
-                slots.ended = Some(job);
+                slots.rare().ended = Some(job);
                 None
             }
             None => Some(Event::JobRemoved(job)),
@@ -251,57 +280,21 @@ impl Batch<'_> {
     }
 }
 
-fn has_place(table: &Table, slot: &JobSlot, execution: &Execution) -> bool {
-    let (Some(options), Some(task)) = (execution.options(), execution.task()) else { return false };
-    let active = table.jobs.get(slot).map_or(0, |slots| slots.active);
-    let fits = |limit| table.active_of(slot.0, task) < limit;
-    active < options.max_instances && task.max_instances().is_none_or(fits)
-}
-
-fn take_place(
-    table: &mut Table,
-    lane: &Arc<Lane>,
-    slot: &JobSlot,
-    execution: Execution,
-    now: DateTime<Utc>,
-) -> Option<Ready> {
-    let executor = Arc::clone(&execution.options()?.executor);
-    let id = execution.run()?.id;
-    note_active(table, lane, &execution, None, now);
-    let slots = table.jobs.entry(slot.clone()).or_default();
-    slots.active += 1;
-    slots.running.push_back(id);
-    Some(Ready { executor, execution })
-}
-
-fn note_active(
-    table: &mut Table,
-    lane: &Arc<Lane>,
-    execution: &Execution,
-    claim: Option<RunClaim>,
-    since: DateTime<Utc>,
-) {
-    let (Some(run), Some(options), Some(task)) = (execution.run(), execution.options(), execution.task())
-    else {
-        return;
-    };
-    let limited_task = claim.is_none() && task.max_instances().is_some();
-    if limited_task {
-        *table.tasks.entry((lane.index, task.shared_name())).or_default() += 1;
-    }
-    let public = ActiveRun { run: Arc::clone(run), since, executor: Arc::clone(&options.executor) };
-    let cancel = execution.cancel_token();
-    table.active.insert(run.id, Active { public, cancel, lane: Arc::clone(lane), claim, limited_task });
-}
-
 impl Scheduler {
     /// Hands runs to their executors, batch by batch. What does not fit waits in order.
-    pub(crate) fn submit(&self, ready: Vec<Ready>) {
+    pub(crate) fn submit(&self, ready: Vec<Execution>) {
         let mut groups: Vec<(Arc<str>, Vec<Execution>)> = Vec::with_capacity(1);
-        for Ready { executor, execution } in ready {
-            match groups.iter_mut().find(|(alias, _)| *alias == executor) {
+        let size = ready.len();
+        for execution in ready {
+            let Some(executor) = execution.options().map(|options| &options.executor) else { continue };
+            match groups.iter_mut().find(|(alias, _)| Arc::ptr_eq(alias, executor) || alias == executor) {
                 Some((_, group)) => group.push(execution),
-                None => groups.push((executor, vec![execution])),
+                None => {
+                    let mut group = Vec::with_capacity(size);
+                    let alias = Arc::clone(executor);
+                    group.push(execution);
+                    groups.push((alias, group));
+                }
             }
         }
         for (alias, group) in groups {
@@ -340,14 +333,15 @@ impl Scheduler {
         }
         let mut table = self.inner.dispatcher.table.lock();
         let first = refused.runs.first().and_then(Execution::run).map(|run| run.id);
-        let lane = first.and_then(|id| table.active.get(&id)).map(|active| Arc::clone(&active.lane));
+        let lane = first.and_then(|id| table.active.get(&id)).map(|active| active.lane);
         table.waiting += refused.runs.len();
         let backlog = table.backlog.entry(Arc::clone(alias)).or_default();
         for run in refused.runs.into_iter().rev() {
             backlog.push_front(run);
         }
         drop(table);
-        if let Some(lane) = lane {
+        let lanes = self.inner.state.read().lanes();
+        if let Some(lane) = lanes.iter().find(|it| Some(it.index) == lane) {
             lane.wake_for_backlog();
         }
     }
@@ -372,77 +366,115 @@ impl Scheduler {
         drop(table);
         self.submit_to(alias, backlog.into());
     }
-
-    /// Frees the place of a run that ended. Answers the runs that take its place, and the event that is due.
-    fn release(&self, run: &Run) -> (Vec<Ready>, Option<Event>) {
-        let now = self.inner.clock.now();
-        let mut table = self.inner.dispatcher.table.lock();
-        let Some(active) = table.active.remove(&run.id) else { return (Vec::new(), None) };
-        let mut ready = Vec::new();
-        let mut event = None;
-        if let (None, Some(job_id)) = (active.claim, run.job_id.clone()) {
-            let slot = (active.lane.index, job_id);
-            ready.extend(table.next_of_job(&slot, &active, run, now));
-            event = table.forget_idle(&slot).and_then(|slots| slots.ended).map(Event::JobRemoved);
-        }
-        if active.limited_task {
-            ready.extend(wake_task_waiters(&mut table, &active.lane, &run.task, now));
-        }
-        drop(table);
-        self.inner.dispatcher.settled.notify_all();
-        (ready, event)
-    }
 }
 
 impl Table {
-    fn active_of(&self, lane: u32, task: &Task) -> u32 {
-        self.tasks.get(&(lane, task.shared_name())).copied().unwrap_or(0)
+    fn active_of(&self, lane: u32, task: Option<&Task>) -> u32 {
+        task.and_then(|task| self.tasks.get(&(lane, task.shared_name()))).copied().unwrap_or(0)
     }
 
-    /// Frees a direct run's place and gives it to the job's next waiting run.
-    fn next_of_job(
+    fn start_or_wait(
         &mut self,
         slot: &JobSlot,
-        active: &Active,
-        run: &Run,
+        execution: Execution,
         now: DateTime<Utc>,
-    ) -> Option<Ready> {
+        ready: &mut Vec<Execution>,
+    ) {
+        match self.take_place(slot, execution, now) {
+            Ok(execution) => ready.push(execution),
+            Err(execution) => {
+                self.waiting += 1;
+                self.jobs.entry(slot.clone()).or_default().rare().waiting.push_back(execution);
+            }
+        }
+    }
+
+    /// Gives a run a place, when its job and task have one; else it is given back.
+    fn take_place(
+        &mut self,
+        slot: &JobSlot,
+        execution: Execution,
+        since: DateTime<Utc>,
+    ) -> Result<Execution, Execution> {
+        let Some(data) = execution.data() else { return Err(execution) };
+        let (task, options) = (data.task().map(|task| &**task), data.options());
+        let limit = task.and_then(Task::max_instances);
+        if limit.is_some_and(|limit| self.active_of(slot.0, task) >= limit) {
+            return Err(execution);
+        }
+        let Some(slots) = self.jobs.get_mut(slot).filter(|slots| slots.active < options.max_instances) else {
+            return Err(execution);
+        };
+        slots.active += 1;
+        if options.overlap == Overlap::CancelPrevious {
+            slots.rare().running.push_back(data.run.id);
+        }
+        if let (Some(task), Some(_)) = (task, limit) {
+            *self.tasks.entry((slot.0, task.shared_name())).or_default() += 1;
+        }
+        let limited_task = limit.is_some();
+        let active = Active { data: Arc::clone(data), since, lane: slot.0, claim: None, limited_task };
+        self.active.insert(data.run.id, active);
+        Ok(execution)
+    }
+
+    /// Frees the place of a run that ended and gives it to the next that waits for it.
+    fn release(&mut self, run: &Run, now: DateTime<Utc>) -> Released {
+        let mut released = Released::default();
+        let Some(active) = self.active.remove(&run.id) else { return released };
         if active.limited_task
-            && let Some(count) = self.tasks.get_mut(&(slot.0, Arc::clone(&run.task)))
+            && let Some(count) = self.tasks.get_mut(&(active.lane, Arc::clone(&run.task)))
         {
             *count = count.saturating_sub(1);
         }
-        let slots = self.jobs.get_mut(slot)?;
-        slots.active = slots.active.saturating_sub(1);
-        slots.running.retain(|id| *id != run.id);
-        self.next_waiting(slot, &active.lane, now)
+        if let (None, Some(job_id)) = (&active.claim, &run.job_id) {
+            let slot = (active.lane, job_id.clone());
+            if let Some(slots) = self.jobs.get_mut(&slot) {
+                slots.active = slots.active.saturating_sub(1);
+                if let Some(rare) = &mut slots.rare {
+                    rare.running.retain(|id| *id != run.id);
+                }
+            }
+            released.ready = self.next_waiting(&slot, now);
+            let idle = self.forget_idle(&slot);
+            released.event = idle.and_then(|slots| slots.rare?.ended).map(Event::JobRemoved);
+        }
+        if active.limited_task {
+            released.for_task = self.next_of_task(active.lane, &run.task, now);
+        }
+        released
     }
 
     /// The job's next waiting run, if it has a place.
-    fn next_waiting(&mut self, slot: &JobSlot, lane: &Arc<Lane>, now: DateTime<Utc>) -> Option<Ready> {
-        let next = self.jobs.get_mut(slot)?.waiting.pop_front()?;
-        if has_place(self, slot, &next) {
-            self.waiting -= 1;
-            return take_place(self, lane, slot, next, now);
+    fn next_waiting(&mut self, slot: &JobSlot, now: DateTime<Utc>) -> Option<Execution> {
+        let next = self.jobs.get_mut(slot)?.next_waiting()?;
+        match self.take_place(slot, next, now) {
+            Ok(next) => {
+                self.waiting -= 1;
+                Some(next)
+            }
+            Err(next) => {
+                self.jobs.get_mut(slot)?.rare().waiting.push_front(next);
+                None
+            }
         }
-        self.jobs.get_mut(slot)?.waiting.push_front(next);
-        None
+    }
+
+    /// A place of a limited task is free: the first job that waits for it may go on.
+    fn next_of_task(&mut self, lane: u32, task: &str, now: DateTime<Utc>) -> Option<Execution> {
+        let waits = |slots: &Slots| {
+            let first = slots.rare.as_ref().and_then(|rare| rare.waiting.front());
+            first.and_then(Execution::task).is_some_and(|waiting| waiting.name() == task)
+        };
+        let slot = self.jobs.iter().find(|(slot, slots)| slot.0 == lane && waits(slots))?.0.clone();
+        self.next_waiting(&slot, now)
     }
 
     /// Forgets a job that has nothing unfinished.
     fn forget_idle(&mut self, slot: &JobSlot) -> Option<Slots> {
-        let idle = self.jobs.get(slot).is_some_and(|slots| slots.active == 0 && slots.waiting.is_empty());
+        let idle = self.jobs.get(slot).is_some_and(Slots::is_idle);
         idle.then(|| self.jobs.remove(slot)).flatten()
     }
-}
-
-/// A place of a limited task is free: the first job that waits for it may go on.
-fn wake_task_waiters(table: &mut Table, lane: &Arc<Lane>, task: &str, now: DateTime<Utc>) -> Option<Ready> {
-    let waits = |slots: &Slots| {
-        slots.waiting.front().and_then(Execution::task).is_some_and(|waiting| waiting.name() == task)
-    };
-    let slot = table.jobs.iter().find(|(slot, slots)| slot.0 == lane.index && waits(slots))?.0.clone();
-    table.next_waiting(&slot, lane, now)
 }
 
 /// The engine's ear.
@@ -462,49 +494,71 @@ impl RunSink for Sink {
     fn finished(&self, report: RunReport) {
         let scheduler = &self.0;
         let run = Arc::clone(&report.run);
-        let Some(executor) = scheduler.ended(report) else { return };
-        let (ready, event) = scheduler.release(&run);
-        scheduler.inner.events.publish_all(event);
-        scheduler.submit(ready);
-        scheduler.retry_backlog(&executor);
+        let now = report.finished_at;
+        let mut table = scheduler.inner.dispatcher.table.lock();
+        let claim = table.active.get(&run.id).map(|active| active.claim.clone());
+        if !matches!(claim, Some(None)) || scheduler.inner.events.wants(ENDED) {
+            drop(table);
+            if !scheduler.ended(report, claim) {
+                return;
+            }
+            table = scheduler.inner.dispatcher.table.lock();
+        } else {
+            log_outcome(&report);
+        }
+        let alias = table.active.get(&run.id).filter(|_| !table.backlog.is_empty());
+        let alias = alias.map(|active| Arc::clone(&active.data.options().executor));
+        let released = table.release(&run, now);
+        drop(table);
+        scheduler.inner.dispatcher.settled.notify_all();
+        scheduler.go_on(released, alias);
     }
 
-    fn scheduler(&self) -> Option<Scheduler> {
-        Some(self.0.clone())
+    fn scheduler(&self) -> Option<&Scheduler> {
+        Some(&self.0)
     }
 }
 
+/// The events of a run's end.
+const ENDED: EventMask = EventMask::JOB_EXECUTED.union(EventMask::JOB_ERROR).union(EventMask::JOB_MISSED);
+
 impl Scheduler {
-    /// Tells of a run's end: at once for a direct run, after its row is finished for a queued one. `None`: it never
+    /// Tells of a run's end: at once for a direct run, after its row is finished for a queued one. `false`: it never
     /// had a place.
-    fn ended(&self, report: RunReport) -> Option<Arc<str>> {
-        let table = self.inner.dispatcher.table.lock();
-        let active = table.active.get(&report.run.id);
-        let active = active.map(|it| (Arc::clone(&it.public.executor), Arc::clone(&it.lane), it.claim));
-        drop(table);
-        let Some((executor, lane, claim)) = active else {
-            log_outcome(&report);
-            self.publish_ended(report);
-            return None;
-        };
-        match claim {
+    fn ended(&self, report: RunReport, claim: Option<Option<(Arc<Lane>, RunClaim)>>) -> bool {
+        match &claim {
             // It never began: the lease is given back when the lane ends, for others to take it at once.
-            Some(_) if report.started_at.is_none() && is_dropped(&report.outcome) && !self.is_running() => {}
-            Some(claim) => {
-                lane.ended.lock().push((claim, report));
+            Some(Some(_))
+                if report.started_at.is_none() && is_dropped(&report.outcome) && !self.is_running() => {}
+            Some(Some((lane, claim))) => {
+                lane.ended.lock().push((*claim, report));
                 lane.wake();
             }
-            None => {
+            Some(None) | None => {
                 log_outcome(&report);
                 self.publish_ended(report);
             }
         }
-        Some(executor)
+        claim.is_some()
+    }
+
+    /// What follows from a place that became free.
+    fn go_on(&self, released: Released, backlogged: Option<Arc<str>>) {
+        let Released { ready, for_task, event } = released;
+        if let Some(event) = event {
+            self.publish(event);
+        }
+        let ready: Vec<Execution> = ready.into_iter().chain(for_task).collect();
+        if !ready.is_empty() {
+            self.submit(ready);
+        }
+        if let Some(alias) = backlogged {
+            self.retry_backlog(&alias);
+        }
     }
 
     pub(crate) fn publish_ended(&self, report: RunReport) {
-        let mask = EventMask::JOB_EXECUTED | EventMask::JOB_ERROR | EventMask::JOB_MISSED;
-        if self.inner.events.wants(mask) {
+        if self.inner.events.wants(ENDED) {
             let RunReport { run, outcome, started_at, finished_at } = report;
             self.publish(Event::run_ended(RunEnded { run, outcome, started_at, finished_at }));
         }

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 
 use super::Scheduler;
-use super::dispatch::{Admitted, Ready, log_outcome};
+use super::dispatch::{Admitted, log_outcome};
 use super::lane::Lane;
 use crate::event::{Event, EventMask, JobRef, RunEnded};
+use crate::executor::Execution;
 use crate::id::RunId;
 use crate::job::Job;
 use crate::plan::{Plan, PlannedFire, Then};
@@ -136,11 +137,11 @@ impl<'a> Told<'a> {
 }
 
 /// Queues the events that claimed runs are handed over.
-pub(crate) fn submitted_events(scheduler: &Scheduler, ready: &[Ready]) {
+pub(crate) fn submitted_events(scheduler: &Scheduler, ready: &[Execution]) {
     if !scheduler.inner.events.wants(EventMask::JOB_SUBMITTED) {
         return;
     }
-    let runs = ready.iter().filter_map(|ready| ready.execution.run());
+    let runs = ready.iter().filter_map(Execution::run);
     let events = runs.filter_map(|run| {
         let job = JobRef { job_id: run.job_id.clone()?, store: Some(Arc::clone(&run.store)) };
         Some(Event::JobSubmitted { job, scheduled_run_times: vec![run.scheduled_time] })

@@ -9,7 +9,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use super::Scheduler;
 use super::backoff::Backoff;
-use super::dispatch::{Ready, Sink, log_outcome};
+use super::dispatch::{Sink, log_outcome};
 use super::driver::Wake;
 use super::lane::Lane;
 use super::state::{EngineOptions, SchedulerState};
@@ -37,6 +37,10 @@ const BACKLOG_PAUSE: Duration = Duration::from_millis(100);
 /// How soon a queue is looked at again when what is due in it could not be claimed, for want of a place or of its
 /// executor. It costs a call of the store.
 const QUEUE_PAUSE: Duration = Duration::from_secs(1);
+
+/// How many due jobs of a store in memory are claimed at once: few, so that the first run starts before the last is
+/// planned. Stores with round trips take whole batches.
+const SMALL_BATCH: usize = 256;
 
 /// What a lane's loop remembers from turn to turn.
 pub(crate) struct Engine {
@@ -107,7 +111,11 @@ impl Engine {
         lane: &Arc<Lane>,
         now: DateTime<Utc>,
     ) -> Result<bool, Error> {
-        let request = self.request(scheduler, now, self.options.claim_batch);
+        let limit = match lane.store.traits().blocking {
+            true => self.options.claim_batch,
+            false => self.options.claim_batch.min(SMALL_BATCH),
+        };
+        let request = self.request(scheduler, now, limit);
         let claimed = lane.store.claim_due(&request)?;
         if claimed.is_empty() {
             return Ok(false);
@@ -148,29 +156,38 @@ impl Engine {
 
     fn dispatch(&self, scheduler: &Scheduler, lane: &Arc<Lane>, outcomes: Outcomes, now: DateTime<Utc>) {
         let mut told = Told::new(scheduler, lane);
-        let mut ready: Vec<Ready> = Vec::with_capacity(outcomes.applied.len());
         for job in outcomes.stale {
             told.claim_lost(Some(job.id().clone()), None);
         }
-        {
-            let mut batch = scheduler.inner.dispatcher.batch();
-            for applied in outcomes.applied {
-                told.judged(&applied, now);
-                match self.delivery {
-                    Delivery::Direct => {
-                        told.without_task(&applied, now);
-                        let runs = self.executions(lane, &applied, now);
-                        if !runs.is_empty() {
-                            let admitted = batch.admit(lane, runs, now, &mut ready);
-                            told.admitted(&applied, &admitted);
-                        }
-                        if applied.plan.then == Then::Remove {
-                            told.later.extend(batch.end_job(lane, told.job_ref(&applied.job)));
-                        }
+        // Runs are made before the table is locked: workers that end others wait for it.
+        let mut runs = Vec::with_capacity(outcomes.applied.len());
+        for applied in &outcomes.applied {
+            told.judged(applied, now);
+            if self.delivery == Delivery::Direct {
+                told.without_task(applied, now);
+                self.push_executions(lane, applied, now, &mut runs);
+            }
+        }
+        let mut ready: Vec<Execution> = Vec::with_capacity(runs.len());
+        match self.delivery {
+            Delivery::Direct => {
+                let mut batch = scheduler.inner.dispatcher.batch();
+                let mut runs = runs.into_iter().peekable();
+                for applied in &outcomes.applied {
+                    let id = applied.job.id();
+                    let of_job =
+                        |run: &Execution| run.run().is_some_and(|run| run.job_id.as_ref() == Some(id));
+                    if runs.peek().is_some_and(of_job) {
+                        let own = std::iter::from_fn(|| runs.next_if(of_job));
+                        let admitted = batch.admit(lane, own, now, &mut ready);
+                        told.admitted(applied, &admitted);
                     }
-                    Delivery::Durable => told.queued(&applied),
+                    if applied.plan.then == Then::Remove {
+                        told.later.extend(batch.end_job(lane, told.job_ref(&applied.job)));
+                    }
                 }
             }
+            Delivery::Durable => outcomes.applied.iter().for_each(|applied| told.queued(applied)),
         }
         let Told { first, later, .. } = told;
         // Queued before the runs are handed over, told after: a listener may wait for them, as shutdown does.
@@ -179,11 +196,17 @@ impl Engine {
         scheduler.inner.events.publish_all(later);
     }
 
-    fn executions(&self, lane: &Lane, applied: &AppliedPlan, now: DateTime<Utc>) -> Vec<Execution> {
+    fn push_executions(
+        &self,
+        lane: &Lane,
+        applied: &AppliedPlan,
+        now: DateTime<Utc>,
+        runs: &mut Vec<Execution>,
+    ) {
         let spec = &applied.job.spec;
-        let TaskRef::Bound(task) = &spec.task else { return Vec::new() };
+        let TaskRef::Bound(task) = &spec.task else { return };
         let due = applied.plan.fires.iter().filter(|fire| !fire.missed);
-        let made = due.map(|fire| {
+        runs.extend(due.map(|fire| {
             let run = Run {
                 id: run_id(now),
                 job_id: Some(spec.id.clone()),
@@ -193,10 +216,8 @@ impl Engine {
                 scheduled_time: fire.scheduled_time,
                 attempt: 1,
             };
-            let (args, options) = (spec.args.clone(), Arc::clone(&spec.options));
-            Execution::new(Arc::new(run), Arc::clone(task), args, options, Arc::clone(&self.sink))
-        });
-        made.collect()
+            Execution::of_job(Arc::new(run), Arc::clone(spec), Arc::clone(&self.sink))
+        }));
     }
 
     /// Claims queued runs for which executors have a place, and starts them; says whether there may be more.
@@ -223,9 +244,7 @@ impl Engine {
             match self.claimed_execution(scheduler, lane, claimed) {
                 Ok(execution) => {
                     scheduler.inner.dispatcher.register(lane, &execution, claim, now);
-                    if let Some(options) = execution.options() {
-                        ready.push(Ready { executor: Arc::clone(&options.executor), execution });
-                    }
+                    ready.push(execution);
                 }
                 Err(report) => unknown.push((claim, report)),
             }

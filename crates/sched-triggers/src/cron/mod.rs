@@ -1,7 +1,7 @@
 //! The cron trigger: fires whenever the local wall clock matches.
 //!
 //! In reading order: [`field`] has the eight fields, [`item`] reads the expression of one, [`text`] and [`builder`]
-//! put them together, [`schedule`] searches local time, [`search`] instants, [`config`] and [`describe`] talk to
+//! put them together, [`literal`] checks text at compile time, [`schedule`] searches local time, [`search`] instants, [`config`] and [`describe`] talk to
 //! configuration and people. It neither rounds nor delays: jitter and misfires are the planner's business.
 #![doc = include_str!("README.md")]
 
@@ -11,6 +11,7 @@ mod describe;
 mod fault;
 mod field;
 mod item;
+pub mod literal;
 mod schedule;
 mod search;
 mod text;

@@ -8,6 +8,7 @@ mod config;
 mod corpus;
 mod cron;
 mod interval;
+mod literal;
 #[cfg(feature = "rrule")]
 mod rrule;
 mod support;
