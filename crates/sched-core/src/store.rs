@@ -15,7 +15,7 @@ use crate::Error;
 use crate::clock::Clock;
 use crate::config::BuildContext;
 use crate::id::{FencingToken, JobId, RunId};
-use crate::job::{Cursor, Job, JobOptions};
+use crate::job::{Cursor, Defaults, Job, JobOptions, JobRecord};
 use crate::policy::ConflictPolicy;
 use crate::registry::Registry;
 use crate::run::Outcome;
@@ -32,10 +32,30 @@ pub struct StoreContext {
     pub clock: Arc<dyn Clock>,
     /// The scheduler's zone.
     pub timezone: Tz,
+    defaults: Arc<Defaults>,
 }
 
 impl StoreContext {
-    /// What [`JobRecord::decode`](crate::JobRecord::decode) needs.
+    /// What a store needs of a scheduler without job defaults.
+    pub fn new(alias: impl Into<Arc<str>>, registry: Arc<Registry>, clock: Arc<dyn Clock>, timezone: Tz) -> Self {
+        Self { alias: alias.into(), registry, clock, timezone, defaults: Arc::default() }
+    }
+
+    pub(crate) fn with_defaults(mut self, defaults: Arc<Defaults>) -> Self {
+        self.defaults = defaults;
+        self
+    }
+
+    /// The job of a record, with the scheduler's job defaults where it has no option of its own. A task that is not
+    /// registered here stays a name: it is not an error, only no work for this process.
+    ///
+    /// **Errors**: [`Corrupt`](crate::ErrorKind::Corrupt) for a newer version, a trigger or an option that does not
+    /// decode.
+    pub fn decode(&self, record: JobRecord) -> Result<Job, Error> {
+        record.decode_with(self.build_context(), &self.defaults)
+    }
+
+    /// What decoding a trigger needs.
     pub fn build_context(&self) -> BuildContext<'_> {
         BuildContext { registry: &self.registry, timezone: self.timezone }
     }

@@ -168,12 +168,7 @@ impl StoreFixture {
             Time::Simulated(clock) => Arc::new(clock.clone()),
             Time::Server(clock) => Arc::new(*clock),
         };
-        StoreContext {
-            alias: Arc::from("default"),
-            registry: registry(),
-            clock,
-            timezone: chrono_tz::Tz::UTC,
-        }
+        StoreContext::new("default", registry(), clock, chrono_tz::Tz::UTC)
     }
 
     /// The time by which leases end.

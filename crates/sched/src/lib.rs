@@ -11,6 +11,8 @@ pub use sched_runtime_blocking::shutdown_on_signal;
 pub use sched_runtime_blocking::{BackgroundScheduler, BlockingScheduler};
 #[cfg(feature = "memory")]
 pub use sched_store_memory as store_memory;
+#[cfg(feature = "sql")]
+pub use sched_store_sql as store_sql;
 #[cfg(feature = "triggers")]
 pub use sched_triggers as triggers;
 
@@ -37,6 +39,8 @@ pub mod prelude {
     pub use sched_runtime_blocking::{BackgroundScheduler, BlockingScheduler};
     #[cfg(feature = "memory")]
     pub use sched_store_memory::MemoryStore;
+    #[cfg(feature = "sql")]
+    pub use sched_store_sql::SqlStore;
     #[cfg(feature = "triggers")]
     pub use sched_triggers::*;
 }

@@ -1,7 +1,5 @@
 //! Replacing and changing jobs where a first run time or a new trigger is given.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot set up its scheduler fails")]
-
 use std::sync::Arc;
 
 use sched::prelude::*;

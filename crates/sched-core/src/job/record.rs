@@ -75,14 +75,7 @@ impl JobRecord {
         })
     }
 
-    /// The job. A task that is not registered here stays a name: it is not an error, only no work for this process.
-    ///
-    /// **Errors**: [`Corrupt`](ErrorKind::Corrupt) for a newer version, a trigger or an option that does not
-    /// decode.
-    pub fn decode(self, context: BuildContext<'_>) -> Result<Job, Error> {
-        self.decode_with(context, &Defaults::default())
-    }
-
+    /// The job; see [`StoreContext::decode`](crate::StoreContext::decode).
     pub(crate) fn decode_with(self, context: BuildContext<'_>, defaults: &Defaults) -> Result<Job, Error> {
         let corrupt = |message: String| Error::new(ErrorKind::Corrupt, message);
         if self.version != JOB_VERSION {

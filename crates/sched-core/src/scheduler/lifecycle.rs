@@ -17,7 +17,7 @@ use crate::broker::Notice;
 use crate::config::BuildContext;
 use crate::event::{Event, EventMask, JobRef};
 use crate::executor::ExecutorContext;
-use crate::job::DEFAULT_ALIAS;
+use crate::job::{DEFAULT_ALIAS, Defaults};
 use crate::policy::{Delivery, Shutdown};
 use crate::registry::Registry;
 use crate::store::{Inserted, JobStore, RunClaim, StoreContext};
@@ -275,9 +275,9 @@ impl Scheduler {
 
     /// Starts a store and makes the loop that will drive it.
     pub(crate) fn start_lane(&self, parts: LaneParts) -> Result<(Driver, Arc<Lane>), Error> {
-        let LaneParts { alias, store, registry, timezone, options } = parts;
+        let LaneParts { alias, store, registry, timezone, options, defaults } = parts;
         let (clock, name) = (Arc::clone(&self.inner.clock), Arc::clone(&alias));
-        let started = store.start(StoreContext { alias: name, registry, clock, timezone });
+        let started = store.start(StoreContext::new(name, registry, clock, timezone).with_defaults(defaults));
         started.map_err(|error| error.in_context(format_args!("job store \"{alias}\"")))?;
         let queue = store.runs().is_some();
         let usual = if store.traits().persistent && queue { Delivery::Durable } else { Delivery::Direct };
@@ -314,13 +314,14 @@ pub(crate) struct LaneParts {
     registry: Arc<Registry>,
     timezone: Tz,
     options: EngineOptions,
+    defaults: Arc<Defaults>,
 }
 
 impl LaneParts {
     pub(crate) fn of(state: &State, alias: Arc<str>, store: Arc<dyn JobStore>) -> Self {
         let (registry, timezone, options) =
             (Arc::clone(&state.registry), state.timezone, state.engine.clone());
-        Self { alias, store, registry, timezone, options }
+        Self { alias, store, registry, timezone, options, defaults: Arc::clone(&state.defaults) }
     }
 }
 

@@ -11,7 +11,7 @@ mod describe;
 mod fault;
 mod field;
 mod item;
-pub mod literal;
+pub(crate) mod literal;
 mod schedule;
 mod search;
 mod text;

@@ -53,6 +53,10 @@ pub(super) struct Rule {
 impl Rule {
     /// Reads `FREQ=…;…`. `UNTIL` is read here because it may be local time; the rest is the crate's.
     pub(super) fn read(text: &str, start: Stamp, zone: Tz) -> Result<Self, String> {
+        // The crate cuts weekdays at bytes and panics inside a letter.
+        if !text.is_ascii() {
+            return Err(format!("RRULE: unexpected letter in `{}`", shown(text)));
+        }
         let mut until = None;
         let mut rest: Vec<&str> = Vec::new();
         let mut seen: Vec<String> = Vec::new();
