@@ -49,8 +49,8 @@ impl RunContext {
     }
 
     /// The token that says whether the run was asked to stop.
-    pub fn cancel_token(&self) -> &CancelToken {
-        &self.shared.cancel
+    pub fn cancel_token(&self) -> CancelToken {
+        CancelToken::of_run(Arc::clone(&self.shared))
     }
 
     /// Whether the run was asked to stop.
@@ -76,38 +76,70 @@ impl fmt::Debug for RunContext {
 }
 
 /// A request to stop, shared between whoever asks and the run. It can be asked from any thread and awaited.
-#[derive(Clone, Default)]
-pub struct CancelToken {
-    state: Arc<CancelState>,
+#[derive(Clone)]
+pub struct CancelToken(Source);
+
+/// A run's token is part of the run's own allocation.
+#[derive(Clone)]
+enum Source {
+    Own(Arc<CancelState>),
+    Run(Arc<ExecutionData>),
 }
 
 #[derive(Default)]
-struct CancelState {
+pub(crate) struct CancelState {
     cancelled: AtomicBool,
     wakers: Mutex<Vec<Waker>>,
+}
+
+impl CancelState {
+    pub(crate) fn cancel(&self) {
+        self.cancelled.store(true, Ordering::Release);
+        let wakers = std::mem::take(&mut *self.wakers.lock());
+        wakers.into_iter().for_each(Waker::wake);
+    }
+
+    pub(crate) fn is_cancelled(&self) -> bool {
+        self.cancelled.load(Ordering::Acquire)
+    }
 }
 
 impl CancelToken {
     /// A token nobody has asked yet.
     pub fn new() -> Self {
-        Self::default()
+        Self(Source::Own(Arc::default()))
+    }
+
+    pub(crate) fn of_run(run: Arc<ExecutionData>) -> Self {
+        Self(Source::Run(run))
     }
 
     /// Asks the run to stop. Idempotent.
     pub fn cancel(&self) {
-        self.state.cancelled.store(true, Ordering::Release);
-        let wakers = std::mem::take(&mut *self.state.wakers.lock());
-        wakers.into_iter().for_each(Waker::wake);
+        self.state().cancel();
     }
 
     /// Whether the run was asked to stop.
     pub fn is_cancelled(&self) -> bool {
-        self.state.cancelled.load(Ordering::Acquire)
+        self.state().is_cancelled()
     }
 
     /// Ends once the run is asked to stop.
     pub fn cancelled(&self) -> Cancelled {
         Cancelled { token: self.clone() }
+    }
+
+    fn state(&self) -> &CancelState {
+        match &self.0 {
+            Source::Own(state) => state,
+            Source::Run(run) => &run.cancel,
+        }
+    }
+}
+
+impl Default for CancelToken {
+    fn default() -> Self {
+        Self::new()
     }
 }
 
@@ -129,7 +161,7 @@ impl Future for Cancelled {
         if self.token.is_cancelled() {
             return Poll::Ready(());
         }
-        let mut wakers = self.token.state.wakers.lock();
+        let mut wakers = self.token.state().wakers.lock();
         if !wakers.iter().any(|waker| waker.will_wake(cx.waker())) {
             wakers.push(cx.waker().clone());
         }

@@ -12,7 +12,7 @@ use std::task::Poll;
 use chrono::{DateTime, Utc};
 
 use crate::Error;
-use crate::context::{CancelToken, Entered, InContext, RunContext};
+use crate::context::{CancelState, CancelToken, Entered, InContext, RunContext};
 use crate::error::panic_message;
 use crate::id::RunId;
 use crate::job::{JobOptions, JobSpec};
@@ -109,7 +109,7 @@ pub struct Execution {
 /// few reference counts that other threads touch too.
 pub(crate) struct ExecutionData {
     pub(crate) run: Arc<Run>,
-    pub(crate) cancel: CancelToken,
+    pub(crate) cancel: CancelState,
     work: Work,
     sink: Arc<dyn RunSink>,
 }
@@ -170,7 +170,7 @@ impl Execution {
     }
 
     fn of(run: Arc<Run>, work: Work, sink: Arc<dyn RunSink>) -> Self {
-        let cancel = CancelToken::new();
+        let cancel = CancelState::default();
         Self { shared: Some(Arc::new(ExecutionData { run, cancel, work, sink })), started_at: None }
     }
 
@@ -196,7 +196,7 @@ impl Execution {
 
     /// The token through which it is asked to stop.
     pub fn cancel_token(&self) -> CancelToken {
-        self.shared.as_ref().map_or_else(CancelToken::new, |shared| shared.cancel.clone())
+        self.shared.as_ref().map_or_else(CancelToken::new, |shared| CancelToken::of_run(Arc::clone(shared)))
     }
 
     pub(crate) fn data(&self) -> Option<&Arc<ExecutionData>> {

@@ -37,7 +37,12 @@ pub struct StoreContext {
 
 impl StoreContext {
     /// What a store needs of a scheduler without job defaults.
-    pub fn new(alias: impl Into<Arc<str>>, registry: Arc<Registry>, clock: Arc<dyn Clock>, timezone: Tz) -> Self {
+    pub fn new(
+        alias: impl Into<Arc<str>>,
+        registry: Arc<Registry>,
+        clock: Arc<dyn Clock>,
+        timezone: Tz,
+    ) -> Self {
         Self { alias: alias.into(), registry, clock, timezone, defaults: Arc::default() }
     }
 

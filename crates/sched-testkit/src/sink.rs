@@ -135,7 +135,7 @@ impl Gate {
     pub fn cancellable_task(self: &Arc<Self>) -> Arc<Task> {
         let gate = Arc::clone(self);
         Arc::new(Task::new("cancellable gate", move |context, _| {
-            match gate.pass_unless(context.cancel_token()) {
+            match gate.pass_unless(&context.cancel_token()) {
                 true => Ok(()),
                 false => Err(TaskError::cancelled()),
             }

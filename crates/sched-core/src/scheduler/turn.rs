@@ -40,7 +40,7 @@ const QUEUE_PAUSE: Duration = Duration::from_secs(1);
 
 /// How many due jobs of a store in memory are claimed at once: few, so that the first run starts before the last is
 /// planned. Stores with round trips take whole batches.
-const SMALL_BATCH: usize = 1000;
+const SMALL_BATCH: usize = 256;
 
 /// What a lane's loop remembers from turn to turn.
 pub(crate) struct Engine {
