@@ -35,7 +35,8 @@ pub(crate) const RRULE: Plugin = Plugin {
 ///    first time, as RFC 5545 section 3.3.5 has it. Two times that become one instant fire once.
 /// 2. The search is bounded: a rule that never matches, or not before the year 10,000, is exhausted. `COUNT` is
 ///    at most 100,000.
-/// 3. Nothing is left out silently: a line or part that is not understood is refused.
+/// 3. Nothing is left out silently: a line or part that is not understood is refused. So are times of day
+///    (`BYHOUR` and its like) below `FREQ=HOURLY`, which the crate expands wrongly.
 ///
 /// **Units**: whole seconds. **Source**: RFC 5545, sections 3.3.10 and 3.8.5.
 ///

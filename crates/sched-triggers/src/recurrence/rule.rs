@@ -161,11 +161,11 @@ fn check(rule: &RRule, has_until: bool) -> Result<(), String> {
     let refuse = |message: &str| Err(format!("RRULE: {message}"));
     let frequency = rule.get_freq();
     let times = [rule.get_by_hour(), rule.get_by_minute(), rule.get_by_second()];
-    // Within an hour or minute, the crate steps over hours that are not named and loses count of the interval.
-    let loses_count = match frequency {
-        Frequency::Minutely => !rule.get_by_hour().is_empty(),
-        Frequency::Secondly => !rule.get_by_hour().is_empty() || !rule.get_by_minute().is_empty(),
-        _ => false,
+    // The crate steps over hours and minutes that are not named, and then leaves days out or loses its phase.
+    let named = match frequency {
+        Frequency::Minutely => &times[..2],
+        Frequency::Secondly => &times[..],
+        _ => &[],
     };
     match rule.get_count() {
         Some(_) if has_until => return refuse("COUNT and UNTIL exclude one another"),
@@ -176,8 +176,10 @@ fn check(rule: &RRule, has_until: bool) -> Result<(), String> {
     if rule.get_interval() == 0 {
         return refuse("INTERVAL is 0, expected 1 or more");
     }
-    if rule.get_interval() > 1 && loses_count {
-        return refuse("INTERVAL does not go with BYHOUR or BYMINUTE at this FREQ");
+    if named.iter().any(|values| !values.is_empty()) {
+        return refuse(
+            "times of day do not go with this FREQ; write FREQ=DAILY with BYHOUR, BYMINUTE and BYSECOND",
+        );
     }
     if times.iter().map(|values| values.len().max(1)).product::<usize>() > MOST_TIMES {
         return refuse("more than 1440 times of day");
