@@ -9,8 +9,8 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use sched_core::{
     Args, BuildContext, Call, Cursor, Error, ErrorKind, JOB_VERSION, Job, JobId, JobOptions, JobRecord,
-    JobSettings, JobStatus, MissReason, Outcome, QueuedRun, RunId, RunRecord, RunState, Section, StoreContext, TaskError,
-    TaskErrorKind, TaskRef,
+    JobSettings, JobStatus, MissReason, Outcome, QueuedRun, RunId, RunRecord, RunState, Section,
+    StoreContext, TaskError, TaskErrorKind, TaskRef,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};

@@ -28,8 +28,8 @@ pub mod prelude {
 
     pub use sched_core::{
         Coalesce, ConflictPolicy, EVENT_ALL, EVENT_JOB_ERROR, EVENT_JOB_EXECUTED, EVENT_JOB_MISSED, Event,
-        EventMask, Job, JobBuilder, JobChanges, JobHandle, JobSettings, NewRun, Overlap, Registry, RunContext,
-        Scheduler, SchedulerConfig, Shutdown, Trigger, current_run, current_scheduler,
+        EventMask, Job, JobBuilder, JobChanges, JobHandle, JobSettings, NewRun, Overlap, Registry,
+        RunContext, Scheduler, SchedulerConfig, Shutdown, Trigger, current_run, current_scheduler,
     };
     #[cfg(feature = "thread")]
     pub use sched_executor_thread::{DebugExecutor, ThreadPoolExecutor};
