@@ -26,7 +26,7 @@ pub use self::date::DateTrigger;
 pub use self::holidays::Holidays;
 pub use self::interval::{IntervalBuilder, IntervalTrigger};
 pub use self::options::{Dialect, First, Gap, Overlap, Roll};
-pub use self::preview::{Preview, preview};
+pub use self::preview::{Preview, TriggerExt, preview};
 #[cfg(feature = "rrule")]
 pub use self::recurrence::RruleTrigger;
 pub use self::schedule::ScheduleExt;

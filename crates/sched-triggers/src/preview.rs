@@ -54,3 +54,38 @@ pub fn preview(
     }
     Ok(Preview { fires, exhausted: false })
 }
+
+/// [`preview`] as a method of every trigger, those behind a pointer included.
+pub trait TriggerExt {
+    /// The first `count` fire times at or after `from`. **Errors**: those of the trigger.
+    fn preview(&self, count: usize, from: DateTime<Utc>) -> Result<Preview, Error>;
+}
+
+impl<T: Trigger> TriggerExt for T {
+    fn preview(&self, count: usize, from: DateTime<Utc>) -> Result<Preview, Error> {
+        preview(self, None, from, count)
+    }
+}
+
+impl TriggerExt for dyn Trigger {
+    fn preview(&self, count: usize, from: DateTime<Utc>) -> Result<Preview, Error> {
+        preview(self, None, from, count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::CronTrigger;
+
+    #[test]
+    fn a_trigger_behind_a_pointer_is_previewed_alike() {
+        let (Ok(cron), Ok(from)) = (CronTrigger::parse("0 9 * * *"), "2026-11-21T10:00:00Z".parse()) else {
+            panic!("both are well formed");
+        };
+        let direct = cron.preview(2, from).map(|coming| coming.fires);
+        let shared: std::sync::Arc<dyn Trigger> = std::sync::Arc::new(cron);
+        let behind = shared.preview(2, from).map(|coming| coming.fires);
+        assert_eq!(direct.ok(), behind.ok());
+    }
+}
