@@ -156,3 +156,25 @@ proptest! {
         prop_assert!(compare(&sets, zone, from.parse().unwrap(), policies)?);
     }
 }
+
+/// With `SCHED_TRIGGER_FULL=1` every clock change of every zone from 1970 to 2050, for a nightly run of some minutes;
+/// else those of a few zones.
+#[test]
+fn cron_agrees_with_brute_force_at_every_clock_change() {
+    let step = if std::env::var_os("SCHED_TRIGGER_FULL").is_some() { 1 } else { 149 };
+    let hours =
+        Sets { minutes: vec![0, 30, 59], hours: Some(vec![0, 1, 2, 3, 23]), weekdays: None, days: None };
+    let policies = [(Gap::Skip, Overlap::Both), (Gap::Shift, Overlap::First), (Gap::Shift, Overlap::Second)];
+    let end = DateTime::UNIX_EPOCH + TimeDelta::days(365 * 80 + 20);
+    let mut compared = 0_u32;
+    for (index, zone) in TZ_VARIANTS.iter().enumerate().step_by(step) {
+        let mut from = DateTime::UNIX_EPOCH + TimeDelta::days(3);
+        while from < end {
+            let policies = policies[(index + usize::try_from(compared).unwrap()) % policies.len()];
+            compared += u32::from(compare(&hours, *zone, from, policies).unwrap());
+            from =
+                change_after(*zone, from).map_or(from + TimeDelta::days(1100), |it| it + TimeDelta::days(1));
+        }
+    }
+    assert!(compared > 50, "only {compared} clock changes were found");
+}
