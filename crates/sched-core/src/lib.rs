@@ -2,6 +2,7 @@
 
 mod broker;
 pub mod clock;
+pub mod codec;
 pub mod config;
 mod context;
 mod error;

@@ -15,7 +15,7 @@ use crate::Error;
 use crate::clock::Clock;
 use crate::config::BuildContext;
 use crate::id::{FencingToken, JobId, RunId};
-use crate::job::{Cursor, Defaults, Job, JobOptions, JobRecord};
+use crate::job::{Cursor, Defaults, Job, JobOptions, JobRecord, JobStatus};
 use crate::policy::ConflictPolicy;
 use crate::registry::Registry;
 use crate::run::Outcome;
@@ -160,7 +160,7 @@ pub enum Committed {
 }
 
 /// A job as listed: decoded, or kept aside with the reason why it cannot be.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StoredJob {
     /// A job.
     Job(Job),
@@ -168,18 +168,144 @@ pub enum StoredJob {
     Quarantined {
         /// Its id.
         id: JobId,
+        /// When it would be due, if its row still says so.
+        next_run_time: Option<DateTime<Utc>>,
         /// Why.
         reason: String,
     },
 }
 
+impl StoredJob {
+    /// The id.
+    pub fn id(&self) -> &JobId {
+        match self {
+            Self::Job(job) => job.id(),
+            Self::Quarantined { id, .. } => id,
+        }
+    }
+
+    /// Where it stands in a listing; the next page comes after the last row's.
+    pub fn position(&self) -> JobPosition {
+        let next_run_time = match self {
+            Self::Job(job) => job.next_run_time(),
+            Self::Quarantined { next_run_time, .. } => *next_run_time,
+        };
+        JobPosition { next_run_time, id: self.id().clone() }
+    }
+
+    /// The job. **Errors**: [`Corrupt`](crate::ErrorKind::Corrupt) with the reason why it is quarantined.
+    pub fn into_job(self) -> Result<Job, Error> {
+        match self {
+            Self::Job(job) => Ok(job),
+            Self::Quarantined { id, reason, .. } => {
+                Err(Error::new(crate::ErrorKind::Corrupt, format!("job \"{id}\" is quarantined: {reason}")))
+            }
+        }
+    }
+}
+
+/// A place in the order of a listing: by next run time, then id; jobs out of the schedule come last.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JobPosition {
+    /// When it is due; `None` when it is out of the schedule.
+    pub next_run_time: Option<DateTime<Utc>>,
+    /// The id.
+    pub id: JobId,
+}
+
+impl From<&Job> for JobPosition {
+    fn from(job: &Job) -> Self {
+        Self { next_run_time: job.next_run_time(), id: job.id().clone() }
+    }
+}
+
+/// The states of a job by which listings are filtered and rows counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum JobState {
+    /// It has a next run time.
+    Scheduled,
+    /// It was paused by hand.
+    Paused,
+    /// Its trigger ended and it is retained.
+    Finished,
+    /// Its trigger failed.
+    Suspended,
+    /// It does not decode.
+    Quarantined,
+}
+
+impl From<&StoredJob> for JobState {
+    fn from(stored: &StoredJob) -> Self {
+        match stored {
+            StoredJob::Quarantined { .. } => Self::Quarantined,
+            StoredJob::Job(job) => match job.status() {
+                JobStatus::Scheduled => Self::Scheduled,
+                JobStatus::Paused => Self::Paused,
+                JobStatus::Finished => Self::Finished,
+                JobStatus::Suspended(_) => Self::Suspended,
+            },
+        }
+    }
+}
+
 /// Which jobs are listed.
 #[derive(Debug, Clone, Default)]
 pub struct JobFilter {
-    /// Jobs that come after this one in the listing's order.
-    pub after: Option<Job>,
+    /// Only jobs of this task.
+    pub task: Option<Arc<str>>,
+    /// Only jobs in this state.
+    pub state: Option<JobState>,
+    /// Jobs that come after this place in the listing's order.
+    pub after: Option<JobPosition>,
     /// At most this many; all when `None`.
     pub limit: Option<usize>,
+}
+
+impl JobFilter {
+    /// Whether a row is among those that are asked for, wherever it stands in the order. The task of a quarantined
+    /// row is not known.
+    pub fn admits(&self, stored: &StoredJob) -> bool {
+        let of_task = match (&self.task, stored) {
+            (None, _) => true,
+            (Some(task), StoredJob::Job(job)) => job.spec.task.name() == &**task,
+            (Some(_), StoredJob::Quarantined { .. }) => false,
+        };
+        of_task && self.state.is_none_or(|state| state == JobState::from(stored))
+    }
+}
+
+/// How many jobs a store has, by state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct JobCounts {
+    /// With a next run time.
+    pub scheduled: usize,
+    /// Paused by hand.
+    pub paused: usize,
+    /// Retained after their trigger ended.
+    pub finished: usize,
+    /// With a trigger that failed.
+    pub suspended: usize,
+    /// That do not decode.
+    pub quarantined: usize,
+}
+
+impl JobCounts {
+    /// Counts one more.
+    pub fn add(&mut self, state: JobState) {
+        let count = match state {
+            JobState::Scheduled => &mut self.scheduled,
+            JobState::Paused => &mut self.paused,
+            JobState::Finished => &mut self.finished,
+            JobState::Suspended => &mut self.suspended,
+            JobState::Quarantined => &mut self.quarantined,
+        };
+        *count += 1;
+    }
+
+    /// All of them.
+    pub fn total(&self) -> usize {
+        self.scheduled + self.paused + self.finished + self.suspended + self.quarantined
+    }
 }
 
 /// Where jobs live.
@@ -200,6 +326,10 @@ pub struct JobFilter {
 ///    `store_replace_keeps_the_cursor`).
 /// 8. Calls fail before `start` and after `shutdown` with [`Closed`](crate::ErrorKind::Closed); `start` works
 ///    again after `shutdown` (case `store_restarts`).
+/// 9. A job that does not decode is quarantined with the reason: listed, never deleted, never claimed, and no
+///    hindrance to others (case `store_quarantines_what_does_not_decode`).
+/// 10. The claims of an owner that is recovered are free at once and stale in its old hands (case
+///    `store_recovers_an_owner`).
 ///
 /// **Errors**: retryable ones are [`Unavailable`](crate::ErrorKind::Unavailable) or
 /// [`Timeout`](crate::ErrorKind::Timeout); the engine repeats the turn.
@@ -231,14 +361,28 @@ pub trait JobStore: fmt::Debug + Send + Sync + 'static {
     /// Removes all jobs; says how many. Runs stay.
     fn clear(&self) -> Result<usize, Error>;
 
-    /// Looks jobs up.
-    fn get(&self, ids: &[JobId]) -> Result<Vec<Option<Job>>, Error>;
+    /// Looks jobs up; each gets its own answer.
+    fn get(&self, ids: &[JobId]) -> Result<Vec<Option<StoredJob>>, Error>;
 
     /// Lists jobs in order.
     fn list(&self, filter: &JobFilter) -> Result<Vec<StoredJob>, Error>;
 
+    /// How many jobs there are, by state.
+    fn job_counts(&self) -> Result<JobCounts, Error> {
+        let mut counts = JobCounts::default();
+        self.list(&JobFilter::default())?.iter().for_each(|stored| counts.add(stored.into()));
+        Ok(counts)
+    }
+
     /// When the earliest job is due, or the earliest claim's lease ends; `None` when nothing is scheduled.
     fn next_wakeup(&self) -> Result<Option<DateTime<Utc>>, Error>;
+
+    /// Ends, at once, all claims on jobs and runs that `owner` holds: it was this scheduler before a restart, and its
+    /// work is to go on now, not after its leases. An attempt that had begun counts.
+    fn recover(&self, owner: &str) -> Result<(), Error> {
+        let _ = owner;
+        Ok(())
+    }
 
     /// Claims due jobs, in order.
     fn claim_due(&self, request: &ClaimRequest) -> Result<Vec<ClaimedJob>, Error>;
@@ -276,10 +420,25 @@ pub struct QueuedRun {
 pub struct ClaimedRun {
     /// The run.
     pub run: QueuedRun,
-    /// 1 for the first attempt, one more each time its lease ended.
+    /// 1 for the first attempt, one more each time its lease ended or it is tried again.
     pub attempt: u32,
     /// Fences off a stale owner.
     pub token: FencingToken,
+    /// Attempts that ended, oldest first.
+    pub history: Vec<Attempt>,
+}
+
+/// An attempt at a run that ended and was followed by another.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Attempt {
+    /// Its number, from 1.
+    pub attempt: u32,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// When it started, if it did.
+    pub started_at: Option<DateTime<Utc>>,
+    /// When it ended.
+    pub finished_at: DateTime<Utc>,
 }
 
 /// Proof of a claim on a run.
@@ -302,6 +461,17 @@ pub struct FinishedRun {
     pub started_at: Option<DateTime<Utc>>,
     /// When it ended.
     pub finished_at: DateTime<Utc>,
+    /// Put it back into the queue, to be tried again.
+    pub again: Option<Again>,
+}
+
+/// A run that is tried again. Its row keeps id, fire time and attempt, and counts as unfinished.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Again {
+    /// Not before this moment.
+    pub at: DateTime<Utc>,
+    /// The attempts that ended, this one included; takes the place of what the row has.
+    pub history: Vec<Attempt>,
 }
 
 /// Where a run stands in its queue.
@@ -336,6 +506,29 @@ pub struct RunRecord {
     pub attempt: u32,
     /// Where it stands.
     pub state: RunState,
+    /// Attempts that ended and were followed by another, oldest first.
+    pub history: Vec<Attempt>,
+}
+
+/// The states of a run by which listings are filtered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum RunPhase {
+    /// It waits.
+    Queued,
+    /// It is leased.
+    Running,
+    /// It is over and kept.
+    Finished,
+}
+
+impl From<&RunState> for RunPhase {
+    fn from(state: &RunState) -> Self {
+        match state {
+            RunState::Queued => Self::Queued,
+            RunState::Running { .. } => Self::Running,
+            RunState::Finished { .. } => Self::Finished,
+        }
+    }
 }
 
 /// Which runs are listed.
@@ -343,10 +536,30 @@ pub struct RunRecord {
 pub struct RunFilter {
     /// Only of this job.
     pub job_id: Option<JobId>,
+    /// Only of this task.
+    pub task: Option<Arc<str>>,
+    /// Only in this phase.
+    pub phase: Option<RunPhase>,
+    /// Only with a fire time at or after this moment.
+    pub from: Option<DateTime<Utc>>,
+    /// Only with a fire time before this moment.
+    pub until: Option<DateTime<Utc>>,
     /// Runs whose id is greater.
     pub after: Option<RunId>,
     /// At most this many; all when `None`.
     pub limit: Option<usize>,
+}
+
+impl RunFilter {
+    /// Whether a row is among those that are asked for, wherever it stands in the order.
+    pub fn admits(&self, record: &RunRecord) -> bool {
+        let run = &record.run;
+        self.job_id.as_ref().is_none_or(|id| run.job_id.as_ref() == Some(id))
+            && self.task.as_deref().is_none_or(|task| run.call.task.name() == task)
+            && self.phase.is_none_or(|phase| phase == RunPhase::from(&record.state))
+            && self.from.is_none_or(|from| run.fire_time >= from)
+            && self.until.is_none_or(|until| run.fire_time < until)
+    }
 }
 
 /// How many rows a queue has.
@@ -365,12 +578,18 @@ pub struct RunCounts {
 /// # Guarantees
 /// 1. A run is claimed by at most one owner until its lease ends; a later claim has a greater token and attempt
 ///    (case `queue_claims_once`).
-/// 2. Claims are ordered by (priority descending, scheduled time, id) and never exceed the limits of their job and
-///    task (cases `queue_orders_by_priority`, `queue_keeps_the_limits`).
+/// 2. Claims are ordered by (priority descending, scheduled time, id) and never exceed the limits of their job, task
+///    and concurrency key, counted over all owners (cases `queue_orders_by_priority`, `queue_keeps_the_limits`,
+///    `queue_keeps_the_limit_of_a_key`). A run that a limit holds back does not hold back others.
 /// 3. `renew` and `finish` with a stale token are refused and write nothing (case `queue_refuses_stale_tokens`).
 /// 4. (job id, fire time) is unique: a fire time never becomes two runs (case `queue_fire_times_are_unique`).
 ///    A lease still holds at its very end. `claim` may take runs back whose lease ended, as `reap` does.
 /// 5. A finished run is readable any number of times until its `result_ttl` ends (case `queue_keeps_results`).
+/// 6. A run that is finished with a time to try again waits until then, with its fire time, its id and its history;
+///    it counts as unfinished (case `queue_tries_again`).
+/// 7. In a store that is shared, a run whose task is not registered here is left to schedulers that know it; any
+///    other store gives it out, so that the engine can report it (case `queue_leaves_unknown_tasks`).
+/// 8. A row that does not decode is finished as abandoned with the reason and kept (persistent stores).
 pub trait RunQueue: Send + Sync {
     /// Queues runs. A run whose job and fire time exist is dropped silently.
     fn enqueue(&self, runs: Vec<QueuedRun>) -> Result<(), Error>;
@@ -400,8 +619,9 @@ pub trait RunQueue: Send + Sync {
     /// Puts runs whose lease ended back into the queue; says which.
     fn reap(&self) -> Result<Vec<RunId>, Error>;
 
-    /// Deletes finished runs whose time to live ended, at most `limit`; says how many.
-    fn cleanup(&self, limit: usize) -> Result<usize, Error>;
+    /// Deletes finished runs whose time to live ended, and the oldest beyond `keep`; at most `limit`, and says how
+    /// many.
+    fn cleanup(&self, keep: Option<usize>, limit: usize) -> Result<usize, Error>;
 
     /// How many rows there are.
     fn counts(&self) -> Result<RunCounts, Error>;

@@ -13,8 +13,8 @@ use std::sync::Arc;
 use chrono::{DateTime, TimeDelta, Utc};
 use rustc_hash::FxHashSet;
 use sched_core::{
-    ClaimRequest, ClaimedRun, FencingToken, FinishedRun, JobId, Overlap, QueuedRun, RunClaim, RunCounts,
-    RunFilter, RunId, RunRecord, RunState,
+    Attempt, ClaimRequest, ClaimedRun, FencingToken, FinishedRun, JobId, Overlap, QueuedRun, RunClaim,
+    RunCounts, RunFilter, RunId, RunRecord, RunState,
 };
 
 use self::gate::{Gate, Gates};
@@ -36,6 +36,8 @@ pub(crate) struct RunTable {
     leased: BTreeSet<(DateTime<Utc>, RunId)>,
     /// Finished runs by the moment they may be deleted.
     kept: BTreeSet<(DateTime<Utc>, RunId)>,
+    /// The same, by the moment they ended.
+    ended: BTreeSet<(DateTime<Utc>, RunId)>,
     /// Rows that were deleted, for their owner to drop outside its lock.
     deleted: Vec<QueuedRun>,
 }
@@ -53,6 +55,7 @@ struct Row {
     attempt: u32,
     token: u64,
     state: RunState,
+    history: Vec<Attempt>,
 }
 
 impl Row {
@@ -61,7 +64,15 @@ impl Row {
     }
 
     fn record(&self) -> RunRecord {
-        RunRecord { run: self.run.clone(), attempt: self.attempt, state: self.state.clone() }
+        let (run, history) = (self.run.clone(), self.history.clone());
+        RunRecord { run, attempt: self.attempt, state: self.state.clone(), history }
+    }
+
+    /// When a row that ended may be deleted.
+    fn kept_until(&self, finished_at: DateTime<Utc>) -> DateTime<Utc> {
+        let ttl = TimeDelta::from_std(self.run.options.result_ttl).ok();
+        let end = ttl.and_then(|ttl| finished_at.checked_add_signed(ttl));
+        end.unwrap_or(DateTime::<Utc>::MAX_UTC)
     }
 
     /// The end of its lease, when the claim is still open.
@@ -96,7 +107,7 @@ impl RunTable {
         }
         self.fires.extend(fire_of(&run));
         self.gates.enter(&run);
-        let row = Row { run, attempt: 0, token: 0, state: RunState::Queued };
+        let row = Row { run, attempt: 0, token: 0, state: RunState::Queued, history: Vec::new() };
         line_up(&mut self.lines, &row);
         self.rows.insert(row.run.id, row);
     }
@@ -125,7 +136,8 @@ impl RunTable {
                     self.leased.insert((lease.until, row.run.id));
                     free[at].1 -= 1;
                     let (run, token) = (row.run.clone(), FencingToken(row.token));
-                    claimed.push(ClaimedRun { run, attempt: row.attempt, token });
+                    let history = row.history.clone();
+                    claimed.push(ClaimedRun { run, attempt: row.attempt, token, history });
                 }
                 Err(shut) => {
                     self.gates.park(&shut, place);
@@ -147,20 +159,25 @@ impl RunTable {
         self.leased.insert((until, claim.id))
     }
 
-    /// Ends a run; says whether the claim was still open.
+    /// Ends a run, or puts it back to be tried again; says whether the claim was still open.
     pub(crate) fn finish(&mut self, finished: FinishedRun) -> bool {
-        let FinishedRun { claim, outcome, started_at, finished_at } = finished;
+        let FinishedRun { claim, outcome, started_at, finished_at, again } = finished;
         let Some(row) = self.rows.get_mut(&claim.id) else { return false };
         let Some(lease_until) = row.lease_of(claim) else { return false };
+        if let Some(again) = again {
+            row.history = again.history;
+            row.run.scheduled_time = again.at;
+            self.requeue(lease_until, claim.id);
+            return true;
+        }
         row.state = RunState::Finished { outcome, started_at, finished_at };
         self.leased.remove(&(lease_until, claim.id));
         let freed = self.gates.leave(&row.run);
-        let ttl = row.run.options.result_ttl;
-        if ttl.is_zero() {
+        if row.run.options.result_ttl.is_zero() {
             self.delete(claim.id);
         } else {
-            let end = TimeDelta::from_std(ttl).ok().and_then(|ttl| finished_at.checked_add_signed(ttl));
-            self.kept.insert((end.unwrap_or(DateTime::<Utc>::MAX_UTC), claim.id));
+            self.kept.insert((row.kept_until(finished_at), claim.id));
+            self.ended.insert((finished_at, claim.id));
         }
         self.call(freed);
         true
@@ -184,15 +201,20 @@ impl RunTable {
         ended.into_iter().map(|(_, id)| id).collect()
     }
 
-    /// Deletes finished runs whose time to live has ended; says how many.
-    pub(crate) fn cleanup(&mut self, now: DateTime<Utc>, limit: usize) -> usize {
-        let ended: Vec<_> =
-            self.kept.iter().take_while(|(end, _)| *end <= now).take(limit).copied().collect();
-        for place in &ended {
-            self.kept.remove(place);
-            self.delete(place.1);
+    /// Deletes finished runs whose time to live has ended, and the oldest beyond `keep`; says how many.
+    pub(crate) fn cleanup(&mut self, now: DateTime<Utc>, keep: Option<usize>, limit: usize) -> usize {
+        let mut deleted = 0;
+        while deleted < limit {
+            let expired = self.kept.first().filter(|(end, _)| *end <= now).map(|(_, id)| *id);
+            let beyond = || {
+                let is_too_many = keep.is_some_and(|keep| self.ended.len() > keep);
+                self.ended.first().filter(|_| is_too_many).map(|(_, id)| *id)
+            };
+            let Some(id) = expired.or_else(beyond) else { break };
+            self.delete(id);
+            deleted += 1;
         }
-        ended.len()
+        deleted
     }
 
     pub(crate) fn get(&self, id: RunId) -> Option<RunRecord> {
@@ -202,8 +224,8 @@ impl RunTable {
     pub(crate) fn list(&self, filter: &RunFilter) -> Vec<RunRecord> {
         let after = filter.after.map_or(Bound::Unbounded, Bound::Excluded);
         let rows = self.rows.range((after, Bound::Unbounded)).map(|(_, row)| row);
-        let wanted = rows.filter(|row| filter.job_id.is_none() || row.run.job_id == filter.job_id);
-        wanted.take(filter.limit.unwrap_or(usize::MAX)).map(Row::record).collect()
+        let wanted = rows.map(Row::record).filter(|record| filter.admits(record));
+        wanted.take(filter.limit.unwrap_or(usize::MAX)).collect()
     }
 
     pub(crate) fn counts(&self) -> RunCounts {
@@ -283,6 +305,10 @@ impl RunTable {
         if let Some(row) = self.rows.remove(&id) {
             if let Some(fire) = fire_of(&row.run) {
                 self.fires.remove(&fire);
+            }
+            if let RunState::Finished { finished_at, .. } = row.state {
+                self.ended.remove(&(finished_at, id));
+                self.kept.remove(&(row.kept_until(finished_at), id));
             }
             self.deleted.push(row.run);
         }

@@ -102,8 +102,8 @@ impl JobStore for MemoryStore {
         Ok(old.len())
     }
 
-    fn get(&self, ids: &[JobId]) -> Result<Vec<Option<Job>>, Error> {
-        self.with(|tables, _| ids.iter().map(|id| tables.jobs.get(id)).collect())
+    fn get(&self, ids: &[JobId]) -> Result<Vec<Option<StoredJob>>, Error> {
+        self.with(|tables, _| ids.iter().map(|id| tables.jobs.get(id).map(StoredJob::Job)).collect())
     }
 
     fn list(&self, filter: &JobFilter) -> Result<Vec<StoredJob>, Error> {
@@ -190,8 +190,8 @@ impl RunQueue for MemoryStore {
         self.with(|tables, now| tables.runs.take_back(now))
     }
 
-    fn cleanup(&self, limit: usize) -> Result<usize, Error> {
-        self.with(|tables, now| tables.runs.cleanup(now, limit))
+    fn cleanup(&self, keep: Option<usize>, limit: usize) -> Result<usize, Error> {
+        self.with(|tables, now| tables.runs.cleanup(now, keep, limit))
     }
 
     fn counts(&self) -> Result<RunCounts, Error> {

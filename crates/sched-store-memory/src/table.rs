@@ -127,9 +127,15 @@ impl JobTable {
     }
 
     pub(crate) fn list(&mut self, filter: &JobFilter) -> Vec<StoredJob> {
-        let after = filter.after.as_ref().map(|job| (time_of(&job.cursor), job.id().as_str()));
+        let after = filter.after.as_ref().map(|place| {
+            let time = place.next_run_time.map_or(NEVER, |time| time.timestamp_micros());
+            (time, place.id.as_str())
+        });
         let comes_after = |at: (i64, &str)| after.is_none_or(|after| at > after);
         let limit = filter.limit.unwrap_or(usize::MAX);
+        if limit == 0 {
+            return Vec::new();
+        }
         let Self { slab, agenda, idle, leases, .. } = self;
         let mut claimed: Vec<(i64, &str, u32)> = leases
             .iter()
@@ -144,25 +150,24 @@ impl JobTable {
         let scheduled = agenda.from(after.map_or(i64::MIN, |(time, _)| time), |slot| slab.id(slot));
         let idle = idle.iter().map(|(_, slot)| (NEVER, *slot));
         let mut listed = Vec::new();
+        let mut push = |slot: u32| {
+            let stored = slab.get(slot).map(|entry| StoredJob::Job(entry.job()));
+            listed.extend(stored.filter(|stored| filter.admits(stored)));
+            listed.len() >= limit
+        };
         for (time, slot) in scheduled.chain(idle) {
             let at = (time, slab.id(slot));
             while let Some((_, _, earlier)) = claimed.next_if(|(time, id, _)| (*time, *id) < at) {
-                listed.push(earlier);
+                if push(earlier) {
+                    return listed;
+                }
             }
-            if listed.len() >= limit {
-                break;
-            }
-            if comes_after(at) {
-                listed.push(slot);
+            if comes_after(at) && push(slot) {
+                return listed;
             }
         }
-        listed.extend(claimed.map(|(_, _, slot)| slot));
-        listed.truncate(limit);
+        let _ = claimed.any(|(_, _, slot)| push(slot));
         listed
-            .into_iter()
-            .filter_map(|slot| slab.get(slot))
-            .map(|entry| StoredJob::Job(entry.job()))
-            .collect()
     }
 
     /// When the earliest job is due or the earliest lease no longer holds.

@@ -131,7 +131,8 @@ impl Pair {
         assert_eq!(answer.is_ok(), there.is_none() || conflict == ConflictPolicy::Replace);
         if answer.is_ok() {
             // The same schedule keeps its place; it is read back, because only the store knows both triggers.
-            let stored = self.store.get(&[job_id(&name(id))]).unwrap().pop().flatten().unwrap();
+            let stored =
+                self.store.get(&[job_id(&name(id))]).unwrap().pop().flatten().unwrap().into_job().unwrap();
             let revision = there.map_or(0, |revision| revision + 1);
             assert_eq!(stored.cursor.revision, revision);
             self.model.jobs.insert(name(id), Kept { time: stored.next_run_time(), revision, claim: None });
@@ -139,7 +140,14 @@ impl Pair {
     }
 
     fn update(&mut self, id: u8, time: Option<u8>) {
-        let Some(stored) = self.store.get(&[job_id(&name(id))]).unwrap().pop().flatten() else {
+        let Some(stored) = self
+            .store
+            .get(&[job_id(&name(id))])
+            .unwrap()
+            .pop()
+            .flatten()
+            .map(|stored| stored.into_job().unwrap())
+        else {
             return assert!(!self.model.jobs.contains_key(&name(id)));
         };
         let answer = self.store.update(&[moved(&stored, time.map(at))]).unwrap().pop().unwrap();
@@ -203,7 +211,7 @@ impl Pair {
         assert_eq!(order, self.model.ordered());
         assert_eq!(self.store.next_wakeup().unwrap(), self.model.wakeup());
         for job in listed {
-            assert_eq!(self.store.get(&[job.id().clone()]).unwrap(), [Some(job.clone())]);
+            assert_eq!(self.store.get(&[job.id().clone()]).unwrap(), [Some(StoredJob::Job(job.clone()))]);
             assert_eq!(job.cursor.revision, self.model.jobs[job.id().as_str()].revision);
         }
     }

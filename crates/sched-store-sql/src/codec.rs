@@ -186,7 +186,7 @@ impl Codec {
                 finished_at: time(row.finished_at.unwrap_or_default())?,
             },
         };
-        Ok(RunRecord { run, attempt, state })
+        Ok(RunRecord { run, attempt, state, history: Vec::new() })
     }
 
     /// An outcome as its word and its data. A value that is too long is not kept: the row says so.
@@ -294,6 +294,8 @@ fn own_options(options: &JobOptions) -> JobSettings {
         retain: own(&options.retain, &usual.retain),
         timeout: options.timeout,
         result_ttl: own(&options.result_ttl, &usual.result_ttl),
+        concurrency_key: options.concurrency_key.clone(),
+        concurrency_limit: own(&options.concurrency_limit, &usual.concurrency_limit),
         metadata: options.metadata.clone(),
     }
 }

@@ -99,7 +99,8 @@ impl RunQueue for SqlStore {
             let attempt = u32::try_from(row.attempt.saturating_add(1)).unwrap_or(u32::MAX);
             match self.codec.decode_run(&row, started.build_context()) {
                 Ok(run) => {
-                    claimed.push(ClaimedRun { run, attempt, token: FencingToken(token.cast_unsigned()) });
+                    let token = FencingToken(token.cast_unsigned());
+                    claimed.push(ClaimedRun { run, attempt, token, history: Vec::new() });
                 }
                 Err(error) => unreadable.push((row.seq, error)),
             }
@@ -127,11 +128,12 @@ impl RunQueue for SqlStore {
         if finished.is_empty() {
             return Ok(Vec::new());
         }
-        let endings = finished.into_iter().map(|FinishedRun { claim, outcome, started_at, finished_at }| {
-            let (outcome, result) = self.codec.encode_outcome(&outcome);
-            let (started_at, finished_at) = (started_at.map(micros), micros(finished_at));
-            Ending { claim, outcome, result, started_at, finished_at }
-        });
+        let endings =
+            finished.into_iter().map(|FinishedRun { claim, outcome, started_at, finished_at, .. }| {
+                let (outcome, result) = self.codec.encode_outcome(&outcome);
+                let (started_at, finished_at) = (started_at.map(micros), micros(finished_at));
+                Ending { claim, outcome, result, started_at, finished_at }
+            });
         let endings: Vec<Ending> = endings.collect();
         started.database.write(|conn| {
             let answers = endings.iter().map(|ending| runs::finish(conn, started.tables(), ending));
@@ -183,7 +185,7 @@ impl RunQueue for SqlStore {
         Ok(reaped)
     }
 
-    fn cleanup(&self, limit: usize) -> Result<usize, Error> {
+    fn cleanup(&self, _keep: Option<usize>, limit: usize) -> Result<usize, Error> {
         let started = self.started()?;
         let (now, tables) = (started.now(), started.tables());
         if !started.database.read(|conn| Ok(runs::has_expired(conn, tables, now)?))? {

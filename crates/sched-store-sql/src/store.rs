@@ -144,7 +144,10 @@ impl SqlStore {
     fn stored(&self, started: &Started, row: &JobRow) -> Option<StoredJob> {
         match (self.decode(started, row), JobId::new(row.id.as_str())) {
             (Ok(job), _) => Some(StoredJob::Job(job)),
-            (Err(error), Ok(id)) => Some(StoredJob::Quarantined { id, reason: error.to_string() }),
+            (Err(error), Ok(id)) => {
+                let next_run_time = row.next_run_time.and_then(|at| time(at).ok());
+                Some(StoredJob::Quarantined { id, next_run_time, reason: error.to_string() })
+            }
             (Err(_), Err(error)) => {
                 tracing::warn!(seq = row.seq, %error, "a row of the job table has an invalid id");
                 None
@@ -315,8 +318,7 @@ impl JobStore for SqlStore {
         started.database.write(|conn| Ok(jobs::clear(conn, started.tables())?))
     }
 
-    /// **Errors**, besides the contract's: [`Corrupt`](ErrorKind::Corrupt) for a job that is quarantined.
-    fn get(&self, ids: &[JobId]) -> Result<Vec<Option<Job>>, Error> {
+    fn get(&self, ids: &[JobId]) -> Result<Vec<Option<StoredJob>>, Error> {
         let started = self.started()?;
         if ids.is_empty() {
             return Ok(Vec::new());
@@ -325,17 +327,13 @@ impl JobStore for SqlStore {
             let found = ids.iter().map(|id| jobs::find(conn, started.tables(), id.as_str()));
             Ok(found.collect::<Result<_, _>>()?)
         })?;
-        let decode = |row: JobRow| {
-            let job = self.decode(&started, &row);
-            job.map_err(|error| error.in_context(format_args!("job \"{}\" does not decode", row.id)))
-        };
-        rows.into_iter().map(|row| row.map(decode).transpose()).collect()
+        Ok(rows.iter().map(|row| row.as_ref().and_then(|row| self.stored(&started, row))).collect())
     }
 
     fn list(&self, filter: &JobFilter) -> Result<Vec<StoredJob>, Error> {
         let started = self.started()?;
         let after = filter.after.as_ref();
-        let after = after.map(|job| (job.cursor.next_run_time.map(micros), job.id().as_str()));
+        let after = after.map(|place| (place.next_run_time.map(micros), place.id.as_str()));
         let limit = limit_of(filter.limit);
         let rows = started.database.read(|conn| Ok(jobs::list(conn, started.tables(), after, limit)?))?;
         Ok(rows.iter().filter_map(|row| self.stored(&started, row)).collect())

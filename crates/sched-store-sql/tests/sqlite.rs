@@ -160,7 +160,8 @@ fn every_way_to_mangle_a_row_quarantines_it_and_no_other() {
         assert_eq!(ids(&store), ["a", "c", "(b)"], "{what}: it is out of the schedule");
         clock.advance(LEASE * 2);
         assert_eq!(store.claim_due(&request("one", LEASE)).expect("claim").len(), 2, "{what}");
-        let looked_up = store.get(&[job_id("b")]).expect_err("it does not decode");
+        let looked_up = store.get(&[job_id("b")]).expect("get").remove(0).expect("it is there");
+        let looked_up = looked_up.into_job().expect_err("it does not decode");
         assert_eq!(looked_up.kind(), ErrorKind::Corrupt, "{what}: {looked_up}");
         assert!(looked_up.to_string().contains("\"b\""), "{what}: {looked_up}");
     }
@@ -254,7 +255,8 @@ fn every_failure_comes_back_as_it_was() {
         store.enqueue(vec![run]).expect("enqueue");
         let claimed = store.claim(&request("one", LEASE), &places()).expect("claim").remove(0);
         let claim = RunClaim { id: claimed.run.id, token: claimed.token };
-        let finished = FinishedRun { claim, outcome: outcome.clone(), started_at: None, finished_at: NOON };
+        let finished =
+            FinishedRun { claim, outcome: outcome.clone(), started_at: None, finished_at: NOON, again: None };
         assert_eq!(store.finish(vec![finished]).expect("finish"), [true]);
         let RunState::Finished { outcome: found, started_at, .. } =
             store.result(run_id(number)).expect("kept").state
@@ -295,7 +297,13 @@ fn a_payload_may_be_as_long_as_allowed_and_not_a_byte_longer() {
     assert_eq!(error.kind(), ErrorKind::InvalidJob);
     let expected = "job \"a\" has a payload of 5001 bytes, 5000 are allowed (`max_payload`)";
     assert_eq!(error.to_string(), expected);
-    let read = store.get(&[job_id("a")]).expect("get").remove(0).expect("it is there");
+    let read = store
+        .get(&[job_id("a")])
+        .expect("get")
+        .remove(0)
+        .expect("it is there")
+        .into_job()
+        .expect("it decodes");
     assert_eq!(read.spec.args, with_text(&"x".repeat(fits)).spec.args);
     let stored = moved(&read, noon_plus(9));
     assert_eq!(store.update(&[stored]).expect("update").into_iter().filter(Result::is_ok).count(), 1);

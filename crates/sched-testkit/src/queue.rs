@@ -77,7 +77,7 @@ impl StoreFixture {
 
     pub(crate) fn finish_with(&self, claim: RunClaim, outcome: Outcome) -> bool {
         let now = self.now();
-        let finished = FinishedRun { claim, outcome, started_at: Some(now), finished_at: now };
+        let finished = FinishedRun { claim, outcome, started_at: Some(now), finished_at: now, again: None };
         single(self.queue().finish(vec![finished]).expect("finish"))
     }
 

@@ -225,6 +225,7 @@ impl StoreFixture {
 
     pub(crate) fn get(&self, id: &str) -> Option<Job> {
         single(self.store.get(&[job_id(id)]).expect("get"))
+            .map(|stored| stored.into_job().expect("it decodes"))
     }
 
     /// The stored job; panics when it is not there.
@@ -241,7 +242,7 @@ impl StoreFixture {
     pub(crate) fn list(&self, filter: &JobFilter) -> Vec<Job> {
         let listed = self.store.list(filter).expect("list").into_iter().map(|stored| match stored {
             StoredJob::Job(job) => job,
-            StoredJob::Quarantined { id, reason } => panic!("job `{id}` does not decode: {reason}"),
+            StoredJob::Quarantined { id, reason, .. } => panic!("job `{id}` does not decode: {reason}"),
         });
         listed.collect()
     }

@@ -215,6 +215,13 @@ impl JobBuilder {
         self
     }
 
+    /// At most `limit` runs with this key at once, whatever their job, task or scheduler; 1 is meant by 0.
+    pub fn concurrency(mut self, key: impl Into<Arc<str>>, limit: u32) -> Self {
+        self.settings.concurrency_key = Some(key.into());
+        self.settings.concurrency_limit = Some(limit.max(1));
+        self
+    }
+
     /// Data of the user's own, shown to the task.
     pub fn metadata(mut self, metadata: Map<String, Value>) -> Self {
         self.settings.metadata = Some(Arc::new(metadata));
@@ -328,11 +335,12 @@ impl Draft {
         let task = TaskRef::Bound(self.task);
         let spec =
             JobSpec { id: self.id, name: self.name, task, args: self.args, trigger, settings, options };
-        let cursor = match self.first {
+        let mut cursor = match self.first {
             First::At(time) => Cursor::at(time, time),
             First::Paused => Cursor::default().stopped(JobStatus::Paused),
             First::AsTriggered => first_cursor(&spec, now, seed)?,
         };
+        cursor.revision = first_revision(now);
         Ok(Job { spec: Arc::new(spec), cursor })
     }
 
@@ -396,6 +404,11 @@ impl Draft {
             self.first = First::AsTriggered;
         }
     }
+}
+
+/// The first revision of a job: those of one that was removed are not seen again when another gets its id.
+pub(crate) fn first_revision(now: DateTime<Utc>) -> u64 {
+    now.timestamp_micros().unsigned_abs()
 }
 
 /// The cursor of a schedule that begins at `now`.

@@ -1,5 +1,7 @@
 //! A job as data: what stores keep and what export writes. No code is ever in it.
 
+use std::fmt;
+use std::str::FromStr;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
@@ -71,7 +73,7 @@ impl JobRecord {
             next_fire_time: job.cursor.next_fire_time,
             next_run_time: job.cursor.next_run_time,
             last_fire_time: job.cursor.last_fire_time,
-            status: status_word(&job.cursor.status),
+            status: job.cursor.status.to_string(),
         })
     }
 
@@ -83,8 +85,7 @@ impl JobRecord {
                 format!("job has version {}, but only version {JOB_VERSION} can be handled", self.version);
             return Err(corrupt(message));
         }
-        let status =
-            read_status(&self.status).ok_or_else(|| corrupt(format!("unknown status `{}`", self.status)))?;
+        let status: JobStatus = self.status.parse()?;
         let trigger = context.registry.trigger("trigger", self.trigger, context);
         let trigger = trigger.map_err(|error| corrupt(error.to_string()).with_source(error))?;
         let mut section = Section::new("settings", Value::Object(self.settings), context)?;
@@ -105,20 +106,31 @@ impl JobRecord {
     }
 }
 
-fn status_word(status: &JobStatus) -> String {
-    match status {
-        JobStatus::Scheduled => "scheduled".to_owned(),
-        JobStatus::Paused => "paused".to_owned(),
-        JobStatus::Finished => "finished".to_owned(),
-        JobStatus::Suspended(reason) => format!("suspended: {reason}"),
+/// The form in which a status is stored: `scheduled`, `paused`, `finished`, or `suspended: ` with the reason.
+impl fmt::Display for JobStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Scheduled => f.pad("scheduled"),
+            Self::Paused => f.pad("paused"),
+            Self::Finished => f.pad("finished"),
+            Self::Suspended(reason) => write!(f, "{SUSPENDED}{reason}"),
+        }
     }
 }
 
-fn read_status(word: &str) -> Option<JobStatus> {
-    Some(match word {
-        "scheduled" => JobStatus::Scheduled,
-        "paused" => JobStatus::Paused,
-        "finished" => JobStatus::Finished,
-        other => JobStatus::Suspended(Arc::from(other.strip_prefix("suspended: ")?)),
-    })
+impl FromStr for JobStatus {
+    type Err = Error;
+    fn from_str(word: &str) -> Result<Self, Error> {
+        Ok(match word {
+            "scheduled" => Self::Scheduled,
+            "paused" => Self::Paused,
+            "finished" => Self::Finished,
+            other => {
+                let unknown = || Error::new(ErrorKind::Corrupt, format!("unknown status `{other}`"));
+                Self::Suspended(Arc::from(other.strip_prefix(SUSPENDED).ok_or_else(unknown)?))
+            }
+        })
+    }
 }
+
+const SUSPENDED: &str = "suspended: ";

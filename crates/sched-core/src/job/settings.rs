@@ -35,6 +35,10 @@ pub struct JobSettings {
     pub timeout: Option<Duration>,
     /// How long results are kept on the run's row.
     pub result_ttl: Option<Duration>,
+    /// Runs that share a key share a limit, across all jobs, tasks and schedulers of a store.
+    pub concurrency_key: Option<Arc<str>>,
+    /// At most this many claimed runs with the same key; at least 1.
+    pub concurrency_limit: Option<u32>,
     /// Data of the user's own, shown to the task.
     pub metadata: Option<Arc<Map<String, Value>>>,
 }
@@ -62,6 +66,10 @@ pub struct JobOptions {
     pub timeout: Option<Duration>,
     /// How long results are kept on the run's row; not at all.
     pub result_ttl: Duration,
+    /// Runs that share a key share a limit, across all jobs, tasks and schedulers of a store; none.
+    pub concurrency_key: Option<Arc<str>>,
+    /// At most this many claimed runs with the same key; 1.
+    pub concurrency_limit: u32,
     /// Data of the user's own, shown to the task; none.
     pub metadata: Option<Arc<Map<String, Value>>>,
 }
@@ -79,6 +87,8 @@ impl Default for JobOptions {
             retain: Retain::Remove,
             timeout: None,
             result_ttl: Duration::ZERO,
+            concurrency_key: None,
+            concurrency_limit: 1,
             metadata: None,
         }
     }
@@ -97,6 +107,8 @@ impl JobSettings {
         retain: None,
         timeout: None,
         result_ttl: None,
+        concurrency_key: None,
+        concurrency_limit: None,
         metadata: None,
     };
 
@@ -119,6 +131,8 @@ impl JobSettings {
             retain: self.retain.or(base.retain),
             timeout: self.timeout.or(base.timeout),
             result_ttl: self.result_ttl.or(base.result_ttl),
+            concurrency_key: self.concurrency_key.clone().or_else(|| base.concurrency_key.clone()),
+            concurrency_limit: self.concurrency_limit.or(base.concurrency_limit),
             metadata: merge(self.metadata.as_ref(), base.metadata.as_ref()),
         }
     }
@@ -137,6 +151,8 @@ impl JobSettings {
             retain: self.retain.unwrap_or(base.retain),
             timeout: self.timeout,
             result_ttl: self.result_ttl.unwrap_or(base.result_ttl),
+            concurrency_key: self.concurrency_key.clone(),
+            concurrency_limit: self.concurrency_limit.unwrap_or(base.concurrency_limit).max(1),
             metadata: self.metadata.clone(),
         }
     }
@@ -154,6 +170,8 @@ impl JobSettings {
             retain: read_word(section, "retain", Retain::WORDS, Retain::from_word),
             timeout: section.duration("timeout"),
             result_ttl: section.duration("result_ttl"),
+            concurrency_key: section.string("concurrency_key").map(Arc::from),
+            concurrency_limit: read_count(section, "concurrency_limit"),
             metadata: read_metadata(section),
         }
     }
@@ -182,6 +200,8 @@ impl JobSettings {
         put("retain", self.retain.map(|word| word.to_string().into()));
         put("timeout", self.timeout.map(seconds));
         put("result_ttl", self.result_ttl.map(seconds));
+        put("concurrency_key", self.concurrency_key.as_deref().map(Value::from));
+        put("concurrency_limit", self.concurrency_limit.map(Value::from));
         put("metadata", self.metadata.as_deref().map(|map| Value::Object(map.clone())));
         table
     }

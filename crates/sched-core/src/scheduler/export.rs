@@ -63,7 +63,9 @@ impl Scheduler {
         let entry = state.store(store)?;
         let (target, lane) = (Arc::clone(&entry.store), entry.lane.clone());
         let decoded = export.jobs.into_iter().map(|job| job.decode_with(state.context(), &state.defaults));
-        let jobs = decoded.collect::<Result<Vec<_>, _>>()?;
+        let mut jobs = decoded.collect::<Result<Vec<_>, _>>()?;
+        let revision = crate::job::first_revision(self.inner.clock.now());
+        jobs.iter_mut().for_each(|job| job.cursor.revision = revision);
         drop(state);
         let answers = target.insert(&jobs, ConflictPolicy::Error)?;
         if let Some(error) = answers.iter().position(Result::is_err) {

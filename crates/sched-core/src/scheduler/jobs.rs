@@ -78,7 +78,7 @@ impl Scheduler {
     pub fn get_quarantined_jobs(&self, store: Option<&str>) -> Result<Vec<(JobId, String)>, Error> {
         let listed = self.list(store)?;
         let rows = listed.into_iter().filter_map(|(_, _, stored)| match stored {
-            StoredJob::Quarantined { id, reason } => Some((id, reason)),
+            StoredJob::Quarantined { id, reason, .. } => Some((id, reason)),
             StoredJob::Job(_) => None,
         });
         Ok(rows.collect())
@@ -360,8 +360,8 @@ impl Scheduler {
         drop(state);
         let id = JobId::new(Arc::clone(&key.id)).map_err(|_| not_found(&key.id))?;
         for (alias, store, lane) in stores {
-            if let Some(Some(job)) = store.get(std::slice::from_ref(&id))?.pop() {
-                return Ok((self.handle(job, alias, false), lane));
+            if let Some(Some(stored)) = store.get(std::slice::from_ref(&id))?.pop() {
+                return Ok((self.handle(stored.into_job()?, alias, false), lane));
             }
         }
         Err(not_found(&key.id))
@@ -436,7 +436,7 @@ fn reference(handle: &JobHandle) -> JobRef {
 
 fn stored(store: &dyn JobStore, job: Job) -> Result<Job, Error> {
     let found = store.get(std::slice::from_ref(job.id()))?.pop().flatten();
-    Ok(found.unwrap_or(job))
+    found.map_or(Ok(job), StoredJob::into_job)
 }
 
 fn pending_index(state: &State, key: &JobKey) -> Result<usize, Error> {

@@ -290,6 +290,7 @@ impl Engine {
             outcome: report.outcome.clone(),
             started_at: report.started_at,
             finished_at: report.finished_at,
+            again: None,
         });
         let answers = match queue.finish(rows.collect()) {
             Ok(answers) => answers,
@@ -341,7 +342,7 @@ impl Engine {
             }
         }
         queue.reap()?;
-        queue.cleanup(self.options.claim_batch)?;
+        queue.cleanup(None, self.options.claim_batch)?;
         Ok(())
     }
 

@@ -1,4 +1,4 @@
-//! The limits of jobs and tasks, as gates that let so many runs through at once.
+//! The limits of jobs, tasks and concurrency keys, as gates that let so many runs through at once.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -15,6 +15,8 @@ pub(super) enum Gate {
     Job(JobId),
     /// The `max_instances` of a task.
     Task(Arc<str>),
+    /// The `concurrency_limit` of a key.
+    Key(Arc<str>),
 }
 
 /// The gates at which there is anybody.
@@ -106,5 +108,7 @@ fn gates_of(run: &QueuedRun) -> impl Iterator<Item = (Gate, u32)> {
     let job = run.job_id.clone().map(|id| (Gate::Job(id), run.options.max_instances.max(1)));
     let task =
         run.call.task.bound().and_then(|task| Some((Gate::Task(task.shared_name()), task.max_instances()?)));
-    job.into_iter().chain(task)
+    let options = &run.options;
+    let key = options.concurrency_key.clone().map(|key| (Gate::Key(key), options.concurrency_limit.max(1)));
+    job.into_iter().chain(task).chain(key)
 }

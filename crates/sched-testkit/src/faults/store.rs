@@ -180,7 +180,7 @@ impl JobStore for FaultyStore {
         self.call(StoreCall::Clear, || self.inner.clear())
     }
 
-    fn get(&self, ids: &[JobId]) -> Result<Vec<Option<Job>>, Error> {
+    fn get(&self, ids: &[JobId]) -> Result<Vec<Option<StoredJob>>, Error> {
         self.call(StoreCall::Get, || self.inner.get(ids))
     }
 
@@ -242,8 +242,8 @@ impl RunQueue for FaultyStore {
         self.call(StoreCall::Reap, || self.queue()?.reap())
     }
 
-    fn cleanup(&self, limit: usize) -> Result<usize, Error> {
-        self.call(StoreCall::Cleanup, || self.queue()?.cleanup(limit))
+    fn cleanup(&self, keep: Option<usize>, limit: usize) -> Result<usize, Error> {
+        self.call(StoreCall::Cleanup, || self.queue()?.cleanup(keep, limit))
     }
 
     fn counts(&self) -> Result<RunCounts, Error> {

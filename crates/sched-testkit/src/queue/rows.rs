@@ -82,10 +82,10 @@ pub fn queue_keeps_results(fixture: StoreFixture) {
         }
     }
     fixture.pass(fixture.lease());
-    assert_eq!(fixture.queue().cleanup(10).expect("cleanup"), 0, "they are kept");
+    assert_eq!(fixture.queue().cleanup(None, 10).expect("cleanup"), 0, "they are kept");
     fixture.pass(fixture.lease());
-    assert_eq!(fixture.queue().cleanup(4).expect("cleanup"), 4, "at most the limit is deleted");
-    assert_eq!(fixture.queue().cleanup(10).expect("cleanup"), 2);
+    assert_eq!(fixture.queue().cleanup(None, 4).expect("cleanup"), 4, "at most the limit is deleted");
+    assert_eq!(fixture.queue().cleanup(None, 10).expect("cleanup"), 2);
     assert_kind(fixture.queue().result(run_id(1)), ErrorKind::NotFound);
     assert_eq!(fixture.queue().counts().expect("counts"), RunCounts::default());
     fixture.end();
@@ -140,7 +140,7 @@ pub fn queue_lists_by_id(fixture: StoreFixture) {
     assert_eq!(list(of_job.clone()), [1, 3, 5].map(run_id));
     let page = RunFilter { after: Some(run_id(1)), limit: Some(1), ..of_job };
     assert_eq!(list(page), [run_id(3)]);
-    let page = RunFilter { after: Some(run_id(2)), limit: Some(2), job_id: None };
+    let page = RunFilter { after: Some(run_id(2)), limit: Some(2), ..RunFilter::default() };
     assert_eq!(list(page), [3, 4].map(run_id));
     let page = RunFilter { after: Some(run_id(5)), ..RunFilter::default() };
     assert!(list(page).is_empty());

@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use sched_core::{Args, Coalesce, Grace, Job, JobFilter, JobSettings, JobSpec, JobStatus, Overlap, Retain};
+use sched_core::{
+    Args, Coalesce, Grace, Job, JobFilter, JobPosition, JobSettings, JobSpec, JobStatus, Overlap, Retain,
+};
 use serde_json::json;
 
 use super::{StoreFixture, claimed_ids};
@@ -62,15 +64,16 @@ pub fn store_lists_in_pages(fixture: StoreFixture) {
     for limit in [1, 2, 3, 9, 10, 11] {
         let (mut paged, mut after) = (Vec::new(), None);
         loop {
-            let page = fixture.list(&JobFilter { after: after.take(), limit: Some(limit) });
+            let page =
+                fixture.list(&JobFilter { after: after.take(), limit: Some(limit), ..JobFilter::default() });
             assert!(page.len() <= limit, "a page of {limit} has {}", page.len());
             let Some(last) = page.last() else { break };
-            after = Some(last.clone());
+            after = Some(JobPosition::from(last));
             paged.extend(page.iter().map(|job| job.id().as_str().to_owned()));
         }
         assert_eq!(paged, all, "pages of {limit}");
     }
-    assert!(fixture.list(&JobFilter { after: None, limit: Some(0) }).is_empty());
+    assert!(fixture.list(&JobFilter { limit: Some(0), ..JobFilter::default() }).is_empty());
     fixture.end();
 }
 
@@ -83,7 +86,8 @@ pub fn store_lists_claimed_jobs(fixture: StoreFixture) {
     assert_eq!(fixture.claim("one", noon_plus(2), 2).len(), 2);
     assert_eq!(fixture.ids(), all);
     assert_eq!(fixture.stored("job-0").next_run_time(), Some(NOON));
-    let page = fixture.list(&JobFilter { after: Some(jobs[0].clone()), limit: Some(2) });
+    let page =
+        fixture.list(&JobFilter { after: Some((&jobs[0]).into()), limit: Some(2), ..JobFilter::default() });
     assert_eq!(page, [jobs[1].clone(), jobs[2].clone()]);
     fixture.end();
 }
@@ -101,6 +105,8 @@ pub fn store_looks_jobs_up(fixture: StoreFixture) {
         retain: Some(Retain::Finished),
         timeout: Some(Duration::from_secs(5)),
         result_ttl: Some(Duration::from_secs(3_600)),
+        concurrency_key: Some(Arc::from("tenant 7")),
+        concurrency_limit: Some(3),
         metadata: json!({ "team": "a", "nested": { "list": [1, null] } }).as_object().cloned().map(Arc::new),
     };
     let plain = with_settings(&sample_job("rich", NOON), settings);
@@ -124,6 +130,8 @@ pub fn store_looks_jobs_up(fixture: StoreFixture) {
     assert_eq!(stored.cursor, job.cursor);
     assert!(fixture.get("missing").is_none());
     let both = fixture.store.get(&[job_id("missing"), job_id("rich")]).expect("get");
+    let both: Vec<Option<Job>> =
+        both.into_iter().map(|stored| stored.map(|stored| stored.into_job().expect("it decodes"))).collect();
     assert_eq!(both, [None, Some(job)]);
     fixture.end();
 }

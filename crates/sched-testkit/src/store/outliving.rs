@@ -82,7 +82,7 @@ pub fn store_quarantines_what_does_not_decode(fixture: StoreFixture) {
         let quarantined: Vec<_> = listed
             .iter()
             .filter_map(|stored| match stored {
-                StoredJob::Quarantined { id, reason } => Some((id.as_str(), !reason.is_empty())),
+                StoredJob::Quarantined { id, reason, .. } => Some((id.as_str(), !reason.is_empty())),
                 StoredJob::Job(_) => None,
             })
             .collect();
@@ -113,6 +113,9 @@ pub fn store_is_shared_by_its_handles(fixture: StoreFixture) {
     assert!(fixture.peer.claim_due(&fixture.request("two", NOON, 1)).expect("claim").is_empty());
     assert_eq!(fixture.advance(&claim, noon_plus(60)), applied());
     let seen = fixture.peer.get(&[job_id("a")]).expect("get");
-    assert_eq!(seen.into_iter().flatten().next().and_then(|job| job.next_run_time()), Some(noon_plus(60)));
+    assert_eq!(
+        seen.into_iter().flatten().next().and_then(|job| job.position().next_run_time),
+        Some(noon_plus(60))
+    );
     fixture.end();
 }
