@@ -3,7 +3,7 @@
 use crate::{
     deps, examples, licences, out,
     run::{self, Failure, Workspace},
-    suites, tidy,
+    test, tidy,
 };
 use std::time::{Duration, Instant};
 
@@ -18,7 +18,7 @@ const STEPS: &[Step] = &[
     Step { name: "clippy", run: clippy },
     Step { name: "deps", run: deps::check },
     Step { name: "tidy", run: tidy::check },
-    Step { name: "test", run: suites::run },
+    Step { name: "test", run: |workspace| test::run(workspace, test::Options::default()) },
     Step { name: "doc", run: doc },
     Step { name: "examples", run: examples::run },
     Step { name: "deny", run: licences::check },

@@ -18,6 +18,9 @@ enum Place {
     Triggers,
     Store,
     Executor,
+    Relay,
+    Broker,
+    Async,
     Runtime,
     Testkit,
     Facade,
@@ -35,12 +38,15 @@ impl Place {
             "sched-macros" => Self::Macros,
             "sched-triggers" => Self::Triggers,
             "sched-testkit" => Self::Testkit,
+            "sched-async" => Self::Async,
+            "sched-broker" => Self::Relay,
             "sched" => Self::Facade,
             "sched-cli" => Self::Cli,
             "xtask" => Self::Xtask,
             name if name.starts_with("sched-store-") => Self::Store,
             name if name.starts_with("sched-executor-") => Self::Executor,
             name if name.starts_with("sched-runtime-") => Self::Runtime,
+            name if name.starts_with("sched-broker-") => Self::Broker,
             _ if !package.published => Self::Unpublished,
             _ => return None,
         })
@@ -50,15 +56,19 @@ impl Place {
     fn may_use(self) -> Option<&'static [Self]> {
         match self {
             Self::Core | Self::Macros | Self::Xtask => Some(&[]),
-            Self::Triggers | Self::Store | Self::Executor | Self::Runtime | Self::Testkit => {
+            Self::Triggers | Self::Executor | Self::Relay | Self::Async | Self::Testkit => {
                 Some(&[Self::Core])
             }
+            Self::Store | Self::Broker => Some(&[Self::Core, Self::Relay]),
+            Self::Runtime => Some(&[Self::Core, Self::Async]),
             Self::Facade => Some(&[
                 Self::Core,
                 Self::Macros,
                 Self::Triggers,
                 Self::Store,
                 Self::Executor,
+                Self::Broker,
+                Self::Async,
                 Self::Runtime,
                 Self::Testkit,
             ]),
@@ -76,7 +86,11 @@ const CONFINED: &[(&str, &str)] = &[
     ("mongodb", "sched-store-mongodb"),
     ("rayon", "sched-executor-rayon"),
     ("redis", "sched-store-redis"),
+    ("rumqttc", "sched-broker-mqtt"),
+    ("smol", "sched-runtime-smol"),
     ("tokio", "sched-runtime-tokio"),
+    // The driver waits for a runtime of its own, and has to be told when there is another.
+    ("tokio", "sched-store-mongodb"),
 ];
 
 /// The package and features of the least useful scheduler: triggers, memory store, threads, blocking runtime.
@@ -122,10 +136,11 @@ fn forbidden_of(from: &Package, members: &[Package]) -> Vec<String> {
         {
             faults.push(format!("{} -> {}: {place:?} may use {may_use:?}", from.name, dependency.name));
         }
-        if let Some((_, owner)) = CONFINED.iter().find(|(name, _)| *name == dependency.name)
-            && *owner != from.name
-        {
-            faults.push(format!("{} -> {}: only {owner} may use it", from.name, dependency.name));
+        let owners = CONFINED.iter().filter(|(name, _)| *name == dependency.name).map(|(_, owner)| *owner);
+        let owners: Vec<&str> = owners.collect();
+        if !owners.is_empty() && !owners.contains(&from.name.as_str()) {
+            let owners = owners.join(" and ");
+            faults.push(format!("{} -> {}: only {owners} may use it", from.name, dependency.name));
         }
     }
     faults
@@ -171,9 +186,10 @@ mod tests {
             id: name.to_owned(),
             name: name.to_owned(),
             version: "1.0.0".to_owned(),
+            manifest: "Cargo.toml".into(),
             licence: None,
             source: None,
-            published: !matches!(name, "sched-bench" | "sched-examples" | "xtask"),
+            published: !matches!(name, "sched-bench" | "sched-chaos" | "sched-examples" | "xtask"),
             dependencies: dependencies.iter().map(dependency).collect(),
         }
     }
@@ -185,9 +201,11 @@ mod tests {
             "sched-macros",
             "sched-triggers",
             "sched-store-memory",
+            "sched-store-mongodb",
             "sched-store-sql",
             "sched-executor-thread",
             "sched-runtime-blocking",
+            "sched-async",
             "sched-runtime-tokio",
             "sched-testkit",
             "sched",
@@ -220,8 +238,11 @@ mod tests {
             ("sched-bench", "sched-core"),
             ("sched-examples", "sched"),
             ("sched-core", "serde"),
+            ("sched-async", "sched-core"),
+            ("sched-runtime-tokio", "sched-async"),
             ("sched-runtime-tokio", "tokio"),
             ("sched-store-sql", "diesel"),
+            ("sched-store-mongodb", "tokio"),
             ("sched-bench", "tokio"),
             ("sched-examples", "rayon"),
         ] {
@@ -252,6 +273,10 @@ mod tests {
             ("sched-core", "tokio"),
             ("sched-store-memory", "redis"),
             ("sched-runtime-tokio", "async-std"),
+            ("sched-async", "tokio"),
+            ("sched-async", "sched-runtime-tokio"),
+            ("sched-store-memory", "sched-async"),
+            ("sched-executor-thread", "sched-async"),
             ("sched-store-sql", "mongodb"),
             ("sched-executor-thread", "rayon"),
             ("sched", "diesel"),

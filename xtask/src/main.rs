@@ -3,6 +3,7 @@
 //! Reading order: this file (the commands), `ci` (what CI runs), then one module per check. Everything here works on a
 //! checkout and calls cargo; nothing here is linked into a crate that users get.
 
+mod chaos;
 mod ci;
 mod deps;
 mod examples;
@@ -10,7 +11,10 @@ mod licences;
 mod metadata;
 mod out;
 mod run;
+mod services;
+mod sim;
 mod suites;
+mod test;
 mod tidy;
 
 use crate::run::{Failure, Workspace};
@@ -23,9 +27,21 @@ Usage: cargo xtask COMMAND
 
 Commands:
   ci [--skip STEP]...  run what CI runs, in order, and stop at the first failure
-  test                 run all unit, integration and documentation tests
+  test [--keep]        run all unit, integration and documentation tests, with servers where they can be had;
+                       --keep lets the servers run on
+  services COMMAND     start and stop the servers that tests use:
+                         up [--no-install] [NAME...]   start them, install what is missing
+                         down [NAME...]                stop them, remove their data
+                         status                        print what there is
+                         restart NAME...               start them again on their ports with their data
+                         kill NAME...                  end them as a crash would
   deps                 check who depends on whom, and the size of the minimal build
   tidy                 check the source rules
+  chaos [--store S]... [--fleet] [--rounds N] [--seed N] ...
+                       kill, freeze and cut off schedulers that share a store while jobs fire
+  sim [--seeds N | --seed N | --story N] [--mutation NAME]
+                       simulate engines that share a store: the first N seeds [default: 10000], one, or one line by
+                       line; with a deliberate bug
   bench NAME...        run benchmark scenarios in a release build
   vectors [DIR...]     check the triggers against recorded fire times [default: ../shared/vectors]
   help                 print this";
@@ -41,9 +57,12 @@ const USAGE: u8 = 2;
 enum Request {
     Help,
     Ci { skip: Vec<String> },
-    Test,
+    Test(test::Options),
+    Services(services::Request),
+    Chaos(chaos::Options),
     Deps,
     Tidy,
+    Sim { arguments: Vec<OsString> },
     Bench { names: Vec<OsString> },
     Vectors { directories: Vec<OsString> },
 }
@@ -73,9 +92,12 @@ fn perform(request: Request) -> Result<(), Failure> {
             Ok(())
         }
         Request::Ci { skip } => ci::run(&workspace, &skip),
-        Request::Test => suites::run(&workspace),
+        Request::Test(options) => test::run(&workspace, options),
+        Request::Services(request) => services::perform(&workspace, request),
+        Request::Chaos(options) => chaos::run(&workspace, &options),
         Request::Deps => deps::check(&workspace),
         Request::Tidy => tidy::check(&workspace),
+        Request::Sim { arguments } => sim::play(&workspace, arguments),
         Request::Bench { names } => bench(&workspace, names),
         Request::Vectors { directories } => vectors(&workspace, directories),
     }
@@ -117,9 +139,12 @@ fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Request, Strin
     let rest: Vec<OsString> = arguments.collect();
     let request = match command.to_str() {
         Some("bench") => return Ok(Request::Bench { names: rest }),
+        Some("sim") => return Ok(Request::Sim { arguments: rest }),
         Some("vectors") => return Ok(Request::Vectors { directories: rest }),
         Some("ci") => return Ok(Request::Ci { skip: parse_skips(&rest)? }),
-        Some("test") => Request::Test,
+        Some("test") => return Ok(Request::Test(test::parse(&rest)?)),
+        Some("services") => return Ok(Request::Services(services::parse(&rest)?)),
+        Some("chaos") => return Ok(Request::Chaos(chaos::parse(&rest)?)),
         Some("deps") => Request::Deps,
         Some("tidy") => Request::Tidy,
         Some("help" | "--help" | "-h") => Request::Help,
@@ -164,7 +189,9 @@ mod tests {
             ("--help", Request::Help),
             ("ci", Request::Ci { skip: vec![] }),
             ("ci --skip test --skip doc", Request::Ci { skip: vec!["test".to_owned(), "doc".to_owned()] }),
-            ("test", Request::Test),
+            ("test", Request::Test(test::Options { keep: false })),
+            ("test --keep", Request::Test(test::Options { keep: true })),
+            ("services status", Request::Services(services::Request::Status)),
             ("deps", Request::Deps),
             ("tidy", Request::Tidy),
             ("bench memory --quick", Request::Bench { names: names(&["memory", "--quick"]) }),
@@ -179,6 +206,8 @@ mod tests {
         for (line, words) in [
             ("tset", "unknown command `tset`"),
             ("tidy now", "unexpected argument `now`"),
+            ("test --keep --fast", "unexpected argument `--fast`"),
+            ("services", "services needs a command"),
             ("ci test", "unexpected argument `test`"),
             ("ci --skip", "--skip needs the name of a step"),
             ("ci --skip tests", "there is no step `tests`; the steps are: fmt, clippy"),

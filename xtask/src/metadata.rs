@@ -19,6 +19,7 @@ pub(crate) struct Package {
     pub(crate) id: String,
     pub(crate) name: String,
     pub(crate) version: String,
+    pub(crate) manifest: PathBuf,
     /// The licence expression of the manifest.
     pub(crate) licence: Option<String>,
     /// Where it comes from; none for a package of this checkout.
@@ -83,6 +84,7 @@ impl Package {
             id: text_of(value, "id")?,
             name: text_of(value, "name")?,
             version: text_of(value, "version")?,
+            manifest: text_of(value, "manifest_path")?.into(),
             licence: optional_text(value, "license"),
             source: optional_text(value, "source"),
             published: value["publish"].as_array().is_none_or(|registries| !registries.is_empty()),
@@ -131,12 +133,12 @@ mod tests {
     use super::*;
 
     const SAMPLE: &str = r#"{"target_directory": "/t", "packages": [
-        {"id": "path+a#0.1.0", "name": "a", "version": "0.1.0", "license": null, "source": null, "publish": [],
+        {"id": "path+a#0.1.0", "name": "a", "version": "0.1.0", "manifest_path": "/a/Cargo.toml", "license": null, "source": null, "publish": [],
          "dependencies": [
             {"name": "b", "kind": null, "req": "^1"},
             {"name": "c", "kind": "dev", "req": "*", "path": "/c"},
             {"name": "d", "kind": "build", "req": "^2"}]},
-        {"id": "registry+x#b@1.0.0", "name": "b", "version": "1.0.0", "license": "MIT", "source": "registry+x",
+        {"id": "registry+x#b@1.0.0", "name": "b", "version": "1.0.0", "manifest_path": "/b/Cargo.toml", "license": "MIT", "source": "registry+x",
          "publish": null, "dependencies": []}]}"#;
 
     #[test]

@@ -11,7 +11,7 @@ use std::{
 };
 
 /// Why a command did not succeed, in words for the person who called it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Failure(String);
 
 impl Failure {

@@ -1,4 +1,4 @@
-//! `cargo xtask test`: every unit, integration and documentation test, and one closing line per suite.
+//! Running the tests: every unit, integration and documentation test, and one closing line per suite.
 //!
 //! Cargo's own report of a large workspace ends with whatever suite came last; this one ends with all of them. Cargo's
 //! exit code decides; the lines are read only to be counted.
@@ -11,12 +11,22 @@ use crate::{
 use serde_json::Value;
 use std::{
     collections::BTreeMap,
+    fs,
     io::{self, BufRead, BufReader, PipeReader},
-    path::Path,
+    path::{Path, PathBuf},
     process::Stdio,
 };
 
 const TEST: [&str; 3] = ["test", "--workspace", "--all-features"];
+
+/// What the tests are told about where they run.
+#[derive(Debug)]
+pub(crate) struct Surroundings {
+    /// Environment variables: the URLs of servers.
+    pub(crate) variables: Vec<(&'static str, String)>,
+    /// The file to which a test appends `program`, `test` and `reason`, tabs between them, when its server is absent.
+    pub(crate) skipped: PathBuf,
+}
 
 /// One suite's results.
 #[derive(Debug, Default, PartialEq)]
@@ -39,10 +49,12 @@ struct Tally {
 }
 
 /// Builds all tests, runs all of them even when some fail, and prints the closing lines.
-pub(crate) fn run(workspace: &Workspace) -> Result<(), Failure> {
+pub(crate) fn run(workspace: &Workspace, surroundings: &Surroundings) -> Result<(), Failure> {
     let names = build(workspace)?;
     let mut command = workspace.cargo(TEST);
     command.arg("--no-fail-fast");
+    command.envs(surroundings.variables.iter().map(|(name, url)| (name, url)));
+    command.env("SCHED_SKIPPED_FILE", &surroundings.skipped);
     let (reader, writer) = io::pipe().map_err(|error| not_started(&command, &error))?;
     let copy = writer.try_clone().map_err(|error| not_started(&command, &error))?;
     let mut child =
@@ -52,6 +64,7 @@ pub(crate) fn run(workspace: &Workspace) -> Result<(), Failure> {
     let tally = Tally::read(names, reader)?;
     let status = child.wait().map_err(|error| not_started(&command, &error))?;
     tally.print();
+    tally.print_skipped(&surroundings.skipped)?;
     expect_success(&command, status)
 }
 
@@ -129,6 +142,33 @@ impl Tally {
             sum(|suite| suite.ignored),
             full.len()
         ));
+    }
+}
+
+impl Tally {
+    /// Prints which suites did not run as a whole, and why. Their tests count as passed above.
+    fn print_skipped(&self, file: &Path) -> Result<(), Failure> {
+        let notes = fs::read_to_string(file)
+            .map_err(|error| Failure::new(format!("cannot read {}: {error}", file.display())))?;
+        let lines = self.skipped(&notes);
+        if !lines.is_empty() {
+            out::title("not run");
+            lines.iter().for_each(out::line);
+        }
+        Ok(())
+    }
+
+    /// One line for each suite and reason.
+    fn skipped(&self, notes: &str) -> Vec<String> {
+        let mut counts: BTreeMap<(&str, &str), usize> = BTreeMap::new();
+        for note in notes.lines() {
+            let mut parts = note.split('\t');
+            if let (Some(program), Some(_), Some(reason)) = (parts.next(), parts.next(), parts.next()) {
+                let suite = self.names.get(program).map_or(program, String::as_str);
+                *counts.entry((suite, reason)).or_default() += 1;
+            }
+        }
+        counts.iter().map(|((suite, reason), count)| format!("{suite}: {count} tests, {reason}")).collect()
     }
 }
 
@@ -221,6 +261,19 @@ mod tests {
         assert_eq!(counts, [(3, 0, 1, 0.25), (3, 1, 0, 0.75)]);
         assert!(tally.suites[0].to_line().starts_with("ok "));
         assert!(tally.suites[1].to_line().starts_with("FAILED "));
+    }
+
+    #[test]
+    fn tests_that_did_not_run_are_counted_by_suite_and_reason() {
+        let notes = "core-01\ta::b\tno Redis\ncore-01\tc\tno Redis\ncore-01\tc\tno MQTT\nelse-02\td\tno MQTT\nnonsense\n";
+        assert_eq!(
+            tally(&[]).skipped(notes),
+            [
+                "else-02: 1 tests, no MQTT",
+                "sched-core unit tests: 1 tests, no MQTT",
+                "sched-core unit tests: 2 tests, no Redis",
+            ]
+        );
     }
 
     #[test]

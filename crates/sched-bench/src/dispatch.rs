@@ -3,6 +3,9 @@
 //! The limit is a pool of two threads behind a channel; ours is a thread pool of two workers, fed with executions
 //! that are made beforehand, as the limit's closures are.
 
+mod pools;
+pub mod process;
+
 use std::hint::spin_loop;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,7 +21,7 @@ use sched_core::{
     RunReport, RunSink, Shutdown, SystemClock, Task,
 };
 use sched_runtime_blocking::BackgroundScheduler;
-use serde_json::json;
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::Outcome;
@@ -42,7 +45,8 @@ pub fn run(options: &Options, board: &mut Board) -> Outcome {
     board.put(&put("add_run(now) to run, memory store, p50", queued).limit(limit).at_most(15.0, None));
     let [ours, limit] = medians(options.runs, || Ok([ours_bulk(bulk)?, limit_bulk(bulk)?]))?;
     board.put(&put("bulk, per task", ours).limit(limit).at_most(1.0, Some(0.05)));
-    Ok(())
+    pools::run(options, board)?;
+    process::run(options, board)
 }
 
 /// Notes when the task started, and lets the one who waits go on.
@@ -97,7 +101,7 @@ impl RunSink for Ear {
     }
 }
 
-/// A started thread pool, and what executions are made of.
+/// A started executor, and what executions are made of.
 struct Pool {
     executor: Arc<dyn Executor>,
     sink: Arc<dyn RunSink>,
@@ -106,9 +110,12 @@ struct Pool {
 
 impl Pool {
     fn start() -> Outcome<Self> {
+        Self::of(json!({ "type": "threadpool", "max_workers": WORKERS }))
+    }
+
+    fn of(config: Value) -> Outcome<Self> {
         let registry = Registry::linked()?;
         let context = BuildContext { registry: &registry, timezone: Tz::UTC };
-        let config = json!({ "type": "threadpool", "max_workers": WORKERS });
         let executor = registry.executor("executor", config, context)?;
         executor.start(ExecutorContext { alias: Arc::from("default") })?;
         let sink = Arc::new(Ear(SystemClock::new()));

@@ -5,9 +5,12 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use sched_core::Task;
+use sched_core::{RunContext, Scheduler, Task};
 use sched_runtime_blocking::BackgroundScheduler;
+use sched_runtime_tokio::TokioScheduler;
 use sched_triggers::IntervalTrigger;
+use tokio::runtime::{Builder, Runtime};
+use tokio::time::{Instant, sleep_until};
 
 use crate::Outcome;
 use crate::figure::Figure;
@@ -28,11 +31,23 @@ struct Shape {
     gap: i64,
     /// Budget and the limit's reference for p50, p99 (ms) and processor seconds in 20 s.
     budgets: [(f64, f64); 3],
+    /// The same for p50 and p99 on tokio, whose timers are a task each.
+    on_tokio: [(f64, f64); 2],
 }
 
 const SHAPES: [Shape; 2] = [
-    Shape { name: "burst", gap: 0, budgets: [(0.6, 0.20), (1.5, 0.43), (0.05, 0.003)] },
-    Shape { name: "spread", gap: SECOND / JOBS as i64, budgets: [(0.12, 0.06), (0.5, 0.25), (0.4, 0.14)] },
+    Shape {
+        name: "burst",
+        gap: 0,
+        budgets: [(0.6, 0.20), (1.5, 0.43), (0.05, 0.003)],
+        on_tokio: [(2.5, 1.9), (4.0, 2.5)],
+    },
+    Shape {
+        name: "spread",
+        gap: SECOND / JOBS as i64,
+        budgets: [(0.12, 0.06), (0.5, 0.25), (0.4, 0.14)],
+        on_tokio: [(1.8, 1.4), (3.0, 2.0)],
+    },
 ];
 
 /// Measures lateness and processor time.
@@ -54,6 +69,13 @@ pub fn run(options: &Options, board: &mut Board) -> Outcome {
         board.put(&put("p50", "ms", p50, limit_p50).at_most(at_p50.0, Some(at_p50.1)));
         board.put(&put("p99", "ms", p99, limit_p99).at_most(at_p99.0, Some(at_p99.1)));
         board.put(&put("processor", "s", cpu, limit_cpu).at_most(at_cpu.0 * scale, Some(at_cpu.1 * scale)));
+        let [p50, p99, limit_p50, limit_p99] = medians(options.runs, || {
+            let (ours, limit) = (on_tokio(shape, seconds)?, timers_of_tokio(shape, seconds)?);
+            Ok([ours[0], ours[1], limit[0], limit[1]])
+        })?;
+        let [at_p50, at_p99] = shape.on_tokio;
+        board.put(&put("tokio p50", "ms", p50, limit_p50).at_most(at_p50.0, Some(at_p50.1)));
+        board.put(&put("tokio p99", "ms", p99, limit_p99).at_most(at_p99.0, Some(at_p99.1)));
     }
     Ok(())
 }
@@ -101,24 +123,69 @@ fn beginning() -> i64 {
 
 fn ours(shape: Shape, seconds: u32) -> Outcome<[f64; 3]> {
     let notes = Notes::of(JOBS * seconds);
-    let task = {
-        let notes = Arc::clone(&notes);
-        Arc::new(Task::new("note", move |context, _| notes.note(context.run().fire_time.timestamp_micros())))
-    };
+    let noting = Arc::clone(&notes);
+    let task = Task::new("note", move |context, _| noting.note(fire_time(context)));
     let scheduler = BackgroundScheduler::new()?;
     scheduler.start()?;
-    let begin = beginning();
-    let end = instant(begin + i64::from(seconds) * SECOND - 1);
-    for number in 0..JOBS {
-        let start = instant(begin + i64::from(number) * shape.gap);
-        let trigger = IntervalTrigger::every(Duration::from_secs(1)).start(start).end(end).build()?;
-        scheduler.add_job(job_of(&task, trigger))?;
-    }
+    add_jobs(&scheduler, &Arc::new(task), shape, seconds)?;
     let before = cpu_seconds()?;
     let [p50, p99] = notes.percentiles(seconds)?;
     let cpu = cpu_seconds()? - before;
     scheduler.shutdown(true)?;
     Ok([p50, p99, cpu])
+}
+
+fn fire_time(context: &RunContext) -> i64 {
+    context.run().fire_time.timestamp_micros()
+}
+
+fn add_jobs(scheduler: &Scheduler, task: &Arc<Task>, shape: Shape, seconds: u32) -> Outcome {
+    let begin = beginning();
+    let end = instant(begin + i64::from(seconds) * SECOND - 1);
+    for number in 0..JOBS {
+        let start = instant(begin + i64::from(number) * shape.gap);
+        let trigger = IntervalTrigger::every(Duration::from_secs(1)).start(start).end(end).build()?;
+        scheduler.add_job(job_of(task, trigger))?;
+    }
+    Ok(())
+}
+
+fn tokio() -> Outcome<Runtime> {
+    Ok(Builder::new_multi_thread().worker_threads(2).enable_all().build()?)
+}
+
+/// Async tasks of a scheduler on tokio.
+fn on_tokio(shape: Shape, seconds: u32) -> Outcome<[f64; 2]> {
+    let (notes, runtime) = (Notes::of(JOBS * seconds), tokio()?);
+    let noting = Arc::clone(&notes);
+    let task = Task::new_async("note", move |context, _| {
+        let notes = Arc::clone(&noting);
+        async move { notes.note(fire_time(&context)) }
+    });
+    let scheduler = TokioScheduler::new()?;
+    runtime.block_on(scheduler.start())?;
+    add_jobs(&scheduler, &Arc::new(task), shape, seconds)?;
+    let late = notes.percentiles(seconds)?;
+    runtime.block_on(scheduler.shutdown(true))?;
+    Ok(late)
+}
+
+/// A sleeping task of tokio for each job.
+fn timers_of_tokio(shape: Shape, seconds: u32) -> Outcome<[f64; 2]> {
+    let (notes, runtime) = (Notes::of(JOBS * seconds), tokio()?);
+    let (origin, wall, begin) = (Instant::now(), Utc::now().timestamp_micros(), beginning());
+    for number in 0..JOBS {
+        let (notes, first) = (Arc::clone(&notes), begin + i64::from(number) * shape.gap);
+        runtime.spawn(async move {
+            for round in 0..i64::from(seconds) {
+                let fire_time = first + round * SECOND;
+                let pause = u64::try_from(fire_time - wall).unwrap_or(0);
+                sleep_until(origin + Duration::from_micros(pause)).await;
+                notes.note(fire_time);
+            }
+        });
+    }
+    notes.percentiles(seconds)
 }
 
 fn limit(shape: Shape, seconds: u32) -> Outcome<[f64; 3]> {

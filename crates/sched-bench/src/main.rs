@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use sched_bench::options::{Options, Request, USAGE};
-use sched_bench::{Outcome, memory, out};
+use sched_bench::{Outcome, dispatch, memory, out};
 
 fn main() -> ExitCode {
     match run() {
@@ -16,6 +16,7 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Outcome<ExitCode> {
+    dispatch::process::serve()?;
     let options = match Options::parse(std::env::args().skip(1))? {
         Request::Help => {
             out::line(USAGE);

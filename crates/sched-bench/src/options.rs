@@ -2,13 +2,13 @@
 
 use crate::memory::fill::Subject;
 use crate::out::Board;
-use crate::{Outcome, dispatch, idle, lateness, memory, triggers, weight};
+use crate::{Outcome, dispatch, idle, lateness, memory, stores, triggers, weight};
 
 /// What `--help` prints.
 pub const USAGE: &str = "\
 usage: sched-bench NAME... [--quick] [--runs N] [--check] [--build]
 
-  memory lateness idle triggers weight dispatch   the scenarios; `all` runs every one
+  memory lateness idle stores triggers weight dispatch   the scenarios; `all` runs every one
   --quick     shorter runs, smaller numbers where only time depends on them
   --runs N    how often each measurement is repeated; the median counts (default 3)
   --check     exit with status 1 when a budget is missed
@@ -30,6 +30,7 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario { name: "dispatch", run: dispatch::run },
     Scenario { name: "lateness", run: lateness::run },
     Scenario { name: "idle", run: idle::run },
+    Scenario { name: "stores", run: stores::run },
     Scenario { name: "weight", run: weight::run },
 ];
 

@@ -3,17 +3,25 @@
 //! A broker makes others look sooner; it decides nothing. A notice that is lost, late or doubled costs time, never a
 //! run: every loop over a shared store also looks by itself, at least once each `poll_interval`.
 
+mod outbox;
+mod subscribers;
+
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use chrono::{DateTime, Utc};
-use parking_lot::RwLock;
+use serde::{Deserialize, Serialize};
 
+pub use self::outbox::{DEFAULT_GATHERING, Outbox};
+pub use self::subscribers::Subscribers;
 use crate::Error;
 
 /// Something in a shared store is due at a moment that others may not know of.
-#[derive(Debug, Clone, PartialEq, Eq)]
+///
+/// As data, for a wire, it is a table with these names; times are in microseconds since the Unix epoch, rounded down, so
+/// that nobody wakes too late.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "NoticeRecord", into = "NoticeRecord")]
 pub struct Notice {
     /// The identity of the scheduler that says so; it ignores its own notices.
     pub origin: Arc<str>,
@@ -21,6 +29,28 @@ pub struct Notice {
     pub store: Arc<str>,
     /// The earliest moment at which something is due.
     pub due: DateTime<Utc>,
+}
+
+/// A notice as data.
+#[derive(Serialize, Deserialize)]
+struct NoticeRecord {
+    origin: String,
+    store: String,
+    #[serde(with = "chrono::serde::ts_microseconds")]
+    due: DateTime<Utc>,
+}
+
+impl From<Notice> for NoticeRecord {
+    fn from(notice: Notice) -> Self {
+        let Notice { origin, store, due } = notice;
+        Self { origin: origin.as_ref().to_owned(), store: store.as_ref().to_owned(), due }
+    }
+}
+
+impl From<NoticeRecord> for Notice {
+    fn from(record: NoticeRecord) -> Self {
+        Self { origin: record.origin.into(), store: record.store.into(), due: record.due }
+    }
 }
 
 /// What is called for every notice. It returns at once.
@@ -50,10 +80,7 @@ pub trait EventBroker: fmt::Debug + Send + Sync + 'static {
 
 /// A broker between schedulers of one process.
 #[derive(Default)]
-pub struct LocalBroker {
-    subscribers: RwLock<Vec<(SubscriptionId, NoticeCallback)>>,
-    ids: AtomicU64,
-}
+pub struct LocalBroker(Subscribers);
 
 impl LocalBroker {
     /// A broker without subscribers.
@@ -64,27 +91,22 @@ impl LocalBroker {
 
 impl EventBroker for LocalBroker {
     fn publish(&self, notices: &[Notice]) -> Result<(), Error> {
-        let subscribers = self.subscribers.read().clone();
-        for notice in notices {
-            subscribers.iter().for_each(|(_, callback)| callback(notice));
-        }
+        self.0.tell(notices);
         Ok(())
     }
 
     fn subscribe(&self, callback: NoticeCallback) -> Result<SubscriptionId, Error> {
-        let id = SubscriptionId(self.ids.fetch_add(1, Ordering::Relaxed));
-        self.subscribers.write().push((id, callback));
-        Ok(id)
+        Ok(self.0.add(callback))
     }
 
     fn unsubscribe(&self, subscription: SubscriptionId) {
-        self.subscribers.write().retain(|(id, _)| *id != subscription);
+        self.0.remove(subscription);
     }
 }
 
 impl fmt::Debug for LocalBroker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "LocalBroker({} subscribers)", self.subscribers.read().len())
+        write!(f, "LocalBroker({} subscribers)", self.0.len())
     }
 }
 
@@ -95,6 +117,14 @@ mod tests {
 
     fn notice(store: &str) -> Notice {
         Notice { origin: "a".into(), store: store.into(), due: DateTime::UNIX_EPOCH }
+    }
+
+    #[test]
+    fn a_notice_as_data_is_the_same_notice() {
+        let notice = notice("\u{e4}");
+        let text = serde_json::to_string(&notice).unwrap();
+        assert_eq!(text, "{\"origin\":\"a\",\"store\":\"\u{e4}\",\"due\":0}");
+        assert_eq!(serde_json::from_str::<Notice>(&text).unwrap(), notice);
     }
 
     #[test]

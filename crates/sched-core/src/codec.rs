@@ -25,6 +25,9 @@ pub const RUN_VERSION: u32 = 1;
 /// How large a payload may be when nothing else is said, in bytes.
 pub const DEFAULT_MAX_PAYLOAD: usize = 1 << 20;
 
+/// How deep arguments, results and settings may be nested. JSON of more than 128 levels in all is not read.
+pub const MAX_DEPTH: usize = 100;
+
 /// The tag by which CBOR says that it is CBOR; no JSON begins so. **Source**: RFC 8949, section 3.4.6.
 #[cfg(feature = "cbor")]
 const CBOR_TAG: [u8; 3] = [0xd9, 0xd9, 0xf7];
@@ -134,9 +137,12 @@ impl Codec {
 
     /// A job without its cursor.
     ///
-    /// **Errors**: [`InvalidJob`](ErrorKind::InvalidJob) for a closure and for a payload that is too long.
+    /// **Errors**: [`InvalidJob`](ErrorKind::InvalidJob) for a closure and for a payload that is too long or nested too
+    /// deep.
     pub fn encode_job(&self, job: &Job) -> Result<Vec<u8>, Error> {
         let mut record = JobRecord::encode(job)?;
+        let values = record.settings.values().chain([&record.trigger]);
+        check_depth(&record.arguments, values, format_args!("job \"{}\"", job.id()))?;
         (record.next_fire_time, record.next_run_time, record.last_fire_time) = (None, None, None);
         record.status = JobStatus::Scheduled.to_string();
         let payload = self.encode(&record, format_args!("job \"{}\"", job.id()))?;
@@ -165,13 +171,14 @@ impl Codec {
     /// What a run needs beside its [`RunHead`]: arguments, and the options that are not the default. It may be of
     /// any length: a job's is as long as the job allows; see [`check_run`](Self::check_run).
     ///
-    /// **Errors**: [`InvalidJob`](ErrorKind::InvalidJob) for a closure.
+    /// **Errors**: [`InvalidJob`](ErrorKind::InvalidJob) for a closure and for a payload that is nested too deep.
     pub fn encode_run(&self, run: &QueuedRun) -> Result<Vec<u8>, Error> {
         if run.call.task.bound().is_some_and(|task| !task.is_registered()) {
             let message = format!("run {} calls a closure, which can live in a memory store only", run.id);
             return Err(Error::new(ErrorKind::InvalidJob, message));
         }
         let options = own_options(&run.options).to_config();
+        check_depth(&run.call.args, options.values(), format_args!("run {}", run.id))?;
         let payload = RunPayload { version: RUN_VERSION, arguments: run.call.args.clone(), options };
         self.encode(&payload, format_args!("run {}", run.id))
     }
@@ -227,18 +234,16 @@ impl Codec {
         })
     }
 
-    /// An outcome as its word and its data. Data that is too long is not kept: the outcome says so.
+    /// An outcome as its word and its data. Data that is too long or nested too deep is not kept: the outcome says so.
     pub fn encode_outcome(&self, outcome: &Outcome) -> (&'static str, Option<Vec<u8>>) {
-        let (word, data) = outcome_data(outcome);
+        let (word, data) = kept_data(outcome);
         let Some(data) = data else { return (word, None) };
         match self.encode(&data, format_args!("an outcome")) {
             Ok(data) if data.len() <= self.max_payload => (word, Some(data)),
             Ok(data) => {
                 let (size, most) = (data.len(), self.max_payload);
                 let message = format!("it {word}, with {size} bytes of data; {most} are kept at most");
-                let kind = TaskErrorKind::Other(RESULT_TOO_LONG.to_owned());
-                let failure = Outcome::Failed(TaskError::new(message).with_kind(kind));
-                let (word, data) = outcome_data(&failure);
+                let (word, data) = outcome_data(&not_kept(message, RESULT_TOO_LONG));
                 (word, data.and_then(|data| self.encode(&data, format_args!("an outcome")).ok()))
             }
             Err(_) => (word, None),
@@ -323,6 +328,9 @@ pub fn from_micros(micros: i64) -> Result<DateTime<Utc>, Error> {
 /// The kind of the failure that stands for a value that was too long.
 const RESULT_TOO_LONG: &str = "result_too_long";
 
+/// The kind of the failure that stands for a value that was nested too deep.
+const RESULT_TOO_DEEP: &str = "result_too_deep";
+
 /// A kind that the task chose begins so.
 const OTHER: &str = "other: ";
 
@@ -345,7 +353,7 @@ struct AttemptRow {
 
 impl From<&Attempt> for AttemptRow {
     fn from(attempt: &Attempt) -> Self {
-        let (word, data) = outcome_data(&attempt.outcome);
+        let (word, data) = kept_data(&attempt.outcome);
         Self {
             attempt: attempt.attempt,
             outcome: word.to_owned(),
@@ -361,6 +369,20 @@ impl AttemptRow {
         let Self { attempt, outcome, data, started_at, finished_at } = self;
         Ok(Attempt { attempt, outcome: read_outcome(&outcome, data)?, started_at, finished_at })
     }
+}
+
+/// An outcome as its word and its data, unless that is nested too deep to be read again.
+fn kept_data(outcome: &Outcome) -> (&'static str, Option<Value>) {
+    if outcome.value().is_some_and(|value| is_deeper(value, MAX_DEPTH)) {
+        let message = format!("it succeeded, with data of more than {MAX_DEPTH} levels, which are not kept");
+        return outcome_data(&not_kept(message, RESULT_TOO_DEEP));
+    }
+    outcome_data(outcome)
+}
+
+/// What stands for an outcome whose data is not kept.
+fn not_kept(message: String, kind: &str) -> Outcome {
+    Outcome::Failed(TaskError::new(message).with_kind(TaskErrorKind::Other(kind.to_owned())))
 }
 
 fn outcome_data(outcome: &Outcome) -> (&'static str, Option<Value>) {
@@ -425,6 +447,9 @@ fn own_options(options: &JobOptions) -> JobSettings {
         max_catch_up: own(&options.max_catch_up, &usual.max_catch_up),
         retain: own(&options.retain, &usual.retain),
         timeout: options.timeout,
+        timeout_slot: own(&options.timeout_slot, &usual.timeout_slot),
+        retry: options.retry.clone(),
+        priority: own(&options.priority, &usual.priority),
         result_ttl: own(&options.result_ttl, &usual.result_ttl),
         concurrency_key: options.concurrency_key.clone(),
         concurrency_limit: own(&options.concurrency_limit, &usual.concurrency_limit),
@@ -441,10 +466,40 @@ fn read_options(options: Map<String, Value>, context: &StoreContext) -> Result<J
     Ok(settings.resolve())
 }
 
+/// **Errors**: [`InvalidJob`](ErrorKind::InvalidJob) when what is written would be too deep to be read again.
+fn check_depth<'a>(
+    args: &'a Args,
+    others: impl Iterator<Item = &'a Value>,
+    what: std::fmt::Arguments<'_>,
+) -> Result<(), Error> {
+    let named = args.named().into_iter().flat_map(Map::values);
+    match args.positional().iter().chain(named).chain(others).any(|value| is_deeper(value, MAX_DEPTH)) {
+        true => Err(Error::new(
+            ErrorKind::InvalidJob,
+            format!("{what} is nested more than {MAX_DEPTH} levels deep"),
+        )),
+        false => Ok(()),
+    }
+}
+
+fn is_deeper(value: &Value, levels: usize) -> bool {
+    match value {
+        Value::Array(_) | Value::Object(_) if levels == 0 => true,
+        Value::Array(items) => items.iter().any(|value| is_deeper(value, levels - 1)),
+        Value::Object(map) => map.values().any(|value| is_deeper(value, levels - 1)),
+        _ => false,
+    }
+}
+
 fn decode<T: DeserializeOwned>(payload: &[u8]) -> Result<T, Error> {
     #[cfg(feature = "cbor")]
-    if let Some(payload) = payload.strip_prefix(&CBOR_TAG) {
-        return ciborium::from_reader(payload).map_err(|error| corrupt(error.to_string()).with_source(error));
+    if let Some(mut payload) = payload.strip_prefix(&CBOR_TAG) {
+        let unreadable = |error: ciborium::de::Error<_>| corrupt(error.to_string()).with_source(error);
+        let value = ciborium::from_reader(&mut payload).map_err(unreadable)?;
+        return match payload {
+            [] => Ok(value),
+            rest => Err(corrupt(format!("there are {} bytes behind the payload", rest.len()))),
+        };
     }
     #[cfg(not(feature = "cbor"))]
     if payload.first() == Some(&0xd9) {

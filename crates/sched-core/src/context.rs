@@ -5,7 +5,7 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::task::{Context, Poll, Waker};
 
 use chrono::{DateTime, Utc};
@@ -58,6 +58,11 @@ impl RunContext {
         self.shared.cancel.is_cancelled()
     }
 
+    /// Why the run was asked to stop; `None` when it was not.
+    pub fn cancel_reason(&self) -> Option<CancelReason> {
+        self.shared.cancel.reason()
+    }
+
     /// The metadata of its job.
     pub fn metadata(&self) -> Option<&Map<String, Value>> {
         self.shared.options().metadata.as_deref()
@@ -75,6 +80,53 @@ impl fmt::Debug for RunContext {
     }
 }
 
+/// Why a run was asked to stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum CancelReason {
+    /// Somebody asked for it.
+    Asked,
+    /// Its timeout ended.
+    TimedOut,
+    /// A later run of its job takes its place, by [`Overlap::CancelPrevious`](crate::Overlap::CancelPrevious).
+    Replaced,
+    /// Its scheduler or executor is shut down.
+    Shutdown,
+    /// Its lease ended and another scheduler may run it now.
+    Lost,
+}
+
+impl CancelReason {
+    const ALL: [Self; 5] = [Self::Asked, Self::TimedOut, Self::Replaced, Self::Shutdown, Self::Lost];
+
+    /// Its number in a token, where 0 is nobody.
+    fn code(self) -> u8 {
+        match self {
+            Self::Asked => 1,
+            Self::TimedOut => 2,
+            Self::Replaced => 3,
+            Self::Shutdown => 4,
+            Self::Lost => 5,
+        }
+    }
+
+    fn from_code(code: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|reason| reason.code() == code)
+    }
+}
+
+impl fmt::Display for CancelReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Asked => "asked",
+            Self::TimedOut => "timed out",
+            Self::Replaced => "replaced",
+            Self::Shutdown => "shutdown",
+            Self::Lost => "lost",
+        })
+    }
+}
+
 /// A request to stop, shared between whoever asks and the run. It can be asked from any thread and awaited.
 #[derive(Clone)]
 pub struct CancelToken(Source);
@@ -88,19 +140,25 @@ enum Source {
 
 #[derive(Default)]
 pub(crate) struct CancelState {
-    cancelled: AtomicBool,
+    /// The first reason's code; 0 while nobody asked.
+    reason: AtomicU8,
     wakers: Mutex<Vec<Waker>>,
 }
 
 impl CancelState {
-    pub(crate) fn cancel(&self) {
-        self.cancelled.store(true, Ordering::Release);
+    /// Asks for the first time; later reasons change nothing.
+    pub(crate) fn cancel(&self, reason: CancelReason) {
+        let _ = self.reason.compare_exchange(0, reason.code(), Ordering::AcqRel, Ordering::Acquire);
         let wakers = std::mem::take(&mut *self.wakers.lock());
         wakers.into_iter().for_each(Waker::wake);
     }
 
     pub(crate) fn is_cancelled(&self) -> bool {
-        self.cancelled.load(Ordering::Acquire)
+        self.reason.load(Ordering::Acquire) != 0
+    }
+
+    pub(crate) fn reason(&self) -> Option<CancelReason> {
+        CancelReason::from_code(self.reason.load(Ordering::Acquire))
     }
 }
 
@@ -116,7 +174,17 @@ impl CancelToken {
 
     /// Asks the run to stop. Idempotent.
     pub fn cancel(&self) {
-        self.state().cancel();
+        self.cancel_because(CancelReason::Asked);
+    }
+
+    /// Asks the run to stop and says why. The first reason stays.
+    pub fn cancel_because(&self, reason: CancelReason) {
+        self.state().cancel(reason);
+    }
+
+    /// Why the run was asked to stop; `None` when it was not.
+    pub fn reason(&self) -> Option<CancelReason> {
+        self.state().reason()
     }
 
     /// Whether the run was asked to stop.
@@ -145,7 +213,10 @@ impl Default for CancelToken {
 
 impl fmt::Debug for CancelToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "CancelToken({})", self.is_cancelled())
+        match self.reason() {
+            Some(reason) => write!(f, "CancelToken({reason})"),
+            None => f.write_str("CancelToken"),
+        }
     }
 }
 

@@ -41,7 +41,8 @@ pub struct RunEnded {
 ///
 /// # Guarantees
 /// 1. Listeners are called in the order of registration, one event at a time, in one order for all (case
-///    `events_are_ordered`). For one run: submitted, started, finished; a job whose schedule ends is removed after
+///    `events_are_ordered`). For one run: submitted, started, finished, and where it is tried
+///    again, submitted, started, retrying before; a job whose schedule ends is removed after
 ///    its last run has finished (case `removal_follows_the_last_run`).
 /// 2. A listener that panics disturbs nobody; [`ListenerFailed`](Event::ListenerFailed) says so to the others (case
 ///    `a_listener_may_panic`).
@@ -93,10 +94,18 @@ pub enum Event {
     RunStarted(Arc<Run>),
     /// A run succeeded.
     JobExecuted(RunEnded),
-    /// A run failed, was cancelled, timed out, or was abandoned.
+    /// A run failed, was cancelled, timed out, or was abandoned, and is not tried again. The attempt of its run is how
+    /// often it was tried.
     JobError(RunEnded),
     /// A run did not happen.
     JobMissed(RunEnded),
+    /// An attempt failed, and another one of the same run follows.
+    JobRetrying {
+        /// How the attempt ended; its run has its number.
+        attempt: RunEnded,
+        /// When the next attempt starts, at the earliest.
+        at: DateTime<Utc>,
+    },
     /// More fire times were missed than `max_catch_up` lets run; the later ones were dropped.
     CatchUpLimited(JobRef),
     /// A job is out of the schedule because its trigger failed. Resuming it tries again.
@@ -163,10 +172,12 @@ impl Event {
         self.ended().and_then(|ended| ended.outcome.value())
     }
 
-    /// Why a run failed, as text; `None` when it did not.
+    /// Why a run, or an attempt at it, failed, as text; `None` when it did not.
     pub fn error(&self) -> Option<String> {
         match self {
-            Self::JobError(ended) => Some(ended.outcome.to_string()),
+            Self::JobError(ended) | Self::JobRetrying { attempt: ended, .. } => {
+                Some(ended.outcome.to_string())
+            }
             _ => None,
         }
     }
@@ -190,6 +201,7 @@ impl Event {
             | Self::JobMaxInstances { job, .. }
             | Self::JobSuspended { job, .. } => Some(&job.job_id),
             Self::RunStarted(run) => run.job_id.as_ref(),
+            Self::JobRetrying { attempt, .. } => attempt.run.job_id.as_ref(),
             Self::ClaimLost { job_id, .. } => job_id.as_ref(),
             _ => self.ended().and_then(|ended| ended.run.job_id.as_ref()),
         }
@@ -216,6 +228,7 @@ impl Event {
             Self::JobExecuted(_) => EventMask::JOB_EXECUTED,
             Self::JobError(_) => EventMask::JOB_ERROR,
             Self::JobMissed(_) => EventMask::JOB_MISSED,
+            Self::JobRetrying { .. } => EventMask::JOB_RETRYING,
             Self::CatchUpLimited(_) => EventMask::CATCH_UP_LIMITED,
             Self::JobSuspended { .. } => EventMask::JOB_SUSPENDED,
             Self::StoreFailed { .. } => EventMask::STORE_FAILED,

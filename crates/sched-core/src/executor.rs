@@ -7,12 +7,14 @@ use std::fmt;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::task::Poll;
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
 use crate::Error;
-use crate::context::{CancelState, CancelToken, Entered, InContext, RunContext};
+use crate::context::{CancelReason, CancelState, CancelToken, Entered, InContext, RunContext};
 use crate::error::panic_message;
 use crate::id::RunId;
 use crate::job::{JobOptions, JobSpec};
@@ -71,7 +73,9 @@ pub trait Executor: fmt::Debug + Send + Sync + 'static {
     /// Takes runs.
     fn submit(&self, runs: Vec<Execution>) -> Result<(), Refused>;
 
-    /// Stops one run by force, where that is possible; says whether it was. The run was asked to cancel before.
+    /// Stops one run by force, where that is possible; says whether it is over, or will be soon, for that reason. The
+    /// run was asked to cancel before, and its token says why. What the executor says of its end does not matter: a
+    /// run whose time was up has timed out.
     fn cancel(&self, run: RunId) -> bool {
         let _ = run;
         false
@@ -90,6 +94,10 @@ pub trait RunSink: Send + Sync {
     fn now(&self) -> DateTime<Utc>;
     /// The run starts now.
     fn started(&self, run: &Arc<Run>);
+    /// The run starts now and may take this long. Told before [`started`](Self::started) of runs with a timeout.
+    fn timed(&self, run: &Arc<Run>, timeout: Duration) {
+        let _ = (run, timeout);
+    }
     /// The run is over. Called exactly once for every execution.
     fn finished(&self, report: RunReport);
     /// The scheduler, for the run's context.
@@ -102,7 +110,6 @@ pub trait RunSink: Send + Sync {
 /// dropped is reported as abandoned.
 pub struct Execution {
     shared: Option<Arc<ExecutionData>>,
-    started_at: Option<DateTime<Utc>>,
 }
 
 /// What a run's execution, its context and its scheduler share: one allocation, so that handing a run over touches
@@ -110,11 +117,16 @@ pub struct Execution {
 pub(crate) struct ExecutionData {
     pub(crate) run: Arc<Run>,
     pub(crate) cancel: CancelState,
+    /// When it started, in microseconds; [`NOT_STARTED`] before.
+    started: AtomicI64,
     work: Work,
     sink: Arc<dyn RunSink>,
 }
 
+const NOT_STARTED: i64 = i64::MIN;
+
 /// What is run: a job, or a call without one.
+#[derive(Clone)]
 enum Work {
     Job(Arc<JobSpec>),
     Call { task: Arc<Task>, args: Args, options: Arc<JobOptions> },
@@ -144,6 +156,20 @@ impl ExecutionData {
         self.sink.scheduler()
     }
 
+    /// When it started, if it did.
+    pub(crate) fn started_at(&self) -> Option<DateTime<Utc>> {
+        match self.started.load(Ordering::Acquire) {
+            NOT_STARTED => None,
+            micros => DateTime::from_timestamp_micros(micros),
+        }
+    }
+
+    /// The next attempt at the same run.
+    pub(crate) fn again(&self) -> Execution {
+        let run = Run { attempt: self.run.attempt.saturating_add(1), ..Run::clone(&self.run) };
+        Execution::of(Arc::new(run), self.work.clone(), Arc::clone(&self.sink))
+    }
+
     fn args(&self) -> &Args {
         match &self.work {
             Work::Job(spec) => &spec.args,
@@ -170,8 +196,8 @@ impl Execution {
     }
 
     fn of(run: Arc<Run>, work: Work, sink: Arc<dyn RunSink>) -> Self {
-        let cancel = CancelState::default();
-        Self { shared: Some(Arc::new(ExecutionData { run, cancel, work, sink })), started_at: None }
+        let (cancel, started) = (CancelState::default(), AtomicI64::new(NOT_STARTED));
+        Self { shared: Some(Arc::new(ExecutionData { run, cancel, started, work, sink })) }
     }
 
     /// The run; `None` once it is reported, which only its owner could see.
@@ -207,7 +233,7 @@ impl Execution {
     /// stop, and is reported.
     ///
     /// For executors that run the task elsewhere; call [`finish`](Self::finish) afterwards.
-    pub fn begin(mut self) -> Option<(Self, RunContext)> {
+    pub fn begin(self) -> Option<(Self, RunContext)> {
         let shared = Arc::clone(self.shared.as_ref()?);
         let now = shared.sink.now();
         if shared.cancel.is_cancelled() {
@@ -218,7 +244,10 @@ impl Execution {
             self.finish(Outcome::Missed(MissReason::TooLate));
             return None;
         }
-        self.started_at = Some(now);
+        shared.started.store(now.timestamp_micros(), Ordering::Release);
+        if let Some(timeout) = shared.options().timeout {
+            shared.sink.timed(&shared.run, timeout);
+        }
         let context = RunContext::new(shared, now);
         // A listener that is told here is part of the run, as one is that is told of its end.
         let entered = Entered::new(context.clone());
@@ -261,7 +290,8 @@ impl Execution {
         execution.finish(Outcome::of(result));
     }
 
-    /// Reports the end of the run.
+    /// Reports the end of the run. One whose time was up has timed out, whatever its outcome; one that was asked to stop
+    /// and is abandoned was cancelled.
     pub fn finish(mut self, outcome: Outcome) {
         self.report(outcome);
     }
@@ -274,19 +304,19 @@ impl Execution {
     fn report(&mut self, outcome: Outcome) {
         let Some(shared) = self.shared.take() else { return };
         let finished_at = shared.sink.now();
-        let (run, started_at) = (Arc::clone(&shared.run), self.started_at);
+        let (run, started_at) = (Arc::clone(&shared.run), shared.started_at());
+        let outcome = match (outcome, shared.cancel.reason()) {
+            (_, Some(CancelReason::TimedOut)) => Outcome::TimedOut,
+            (Outcome::Abandoned(_), Some(_)) => Outcome::Cancelled,
+            (outcome, _) => outcome,
+        };
         shared.sink.finished(RunReport { run, outcome, started_at, finished_at });
     }
 }
 
 impl Drop for Execution {
     fn drop(&mut self) {
-        let Some(shared) = &self.shared else { return };
-        let outcome = match shared.cancel.is_cancelled() {
-            true => Outcome::Cancelled,
-            false => Outcome::Abandoned("the executor dropped the run".to_owned()),
-        };
-        self.report(outcome);
+        self.report(Outcome::Abandoned("the executor dropped the run".to_owned()));
     }
 }
 

@@ -95,6 +95,11 @@ impl RunId {
         &self.0
     }
 
+    /// The id that comes before all others.
+    pub(crate) const fn least() -> Self {
+        Self(Uuid::nil())
+    }
+
     /// A fresh id for a run made at `millis` since the Unix epoch. Cheap: two thread-local random numbers.
     pub fn at(millis: u64) -> Self {
         let mut random = [0; 10];

@@ -13,6 +13,7 @@ mod job;
 mod plan;
 mod policy;
 pub mod registry;
+mod retry;
 mod run;
 mod scheduler;
 mod store;
@@ -20,10 +21,12 @@ mod task;
 pub mod time;
 mod trigger;
 
-pub use self::broker::{EventBroker, LocalBroker, Notice, NoticeCallback, SubscriptionId};
+pub use self::broker::{
+    DEFAULT_GATHERING, EventBroker, LocalBroker, Notice, NoticeCallback, Outbox, Subscribers, SubscriptionId,
+};
 pub use self::clock::{Clock, SystemClock};
 pub use self::config::{BuildContext, Section};
-pub use self::context::{CancelToken, Cancelled, RunContext, current_run, current_scheduler};
+pub use self::context::{CancelReason, CancelToken, Cancelled, RunContext, current_run, current_scheduler};
 pub use self::error::{Error, ErrorKind, Fault};
 pub use self::event::*;
 pub use self::executor::{Capacity, Execution, Executor, ExecutorContext, Refused, RunSink};
@@ -32,6 +35,7 @@ pub use self::job::*;
 pub use self::plan::{Plan, PlannedFire, Then, is_too_late, plan};
 pub use self::policy::*;
 pub use self::registry::{Factory, Plugin, PluginKind, Registry, RegistryBuilder};
+pub use self::retry::{Backoff, Retry, RetryKind};
 pub use self::run::{MissReason, Outcome, Run, RunReport};
 pub use self::scheduler::*;
 pub use self::store::*;

@@ -33,7 +33,8 @@ pub enum Overlap {
     Skip,
     /// The run waits for its turn.
     Queue,
-    /// The oldest unfinished run is asked to stop, and this one waits for its turn.
+    /// The oldest unfinished run is asked to stop, and this one waits for its turn. Of queued runs, those that this
+    /// scheduler runs are asked.
     CancelPrevious,
 }
 
@@ -93,6 +94,20 @@ pub enum Retain {
     Finished,
 }
 
+/// What happens to the place of a run whose time was up while its code could not be stopped, as on a thread.
+///
+/// Either way the run is reported as timed out at once, and its late end is not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TimeoutSlot {
+    /// It keeps its place until the code really ends, so that `max_instances` is never exceeded. A run that is to be
+    /// tried again always does.
+    #[default]
+    Hold,
+    /// It gives its place up: the job goes on beside the code that hangs.
+    Free,
+}
+
 /// How a component stops.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Shutdown {
@@ -130,6 +145,33 @@ pub enum Delivery {
     Durable,
 }
 
+/// What a scheduler of a fleet does. All of them can add, change and cancel jobs and runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// It plans jobs that are due, and runs runs.
+    #[default]
+    Both,
+    /// It plans jobs that are due and queues their runs for workers; it needs durable delivery.
+    Scheduler,
+    /// It runs queued runs and plans no job.
+    Worker,
+    /// It does neither: for web applications and command lines that look and queue.
+    Client,
+}
+
+impl Role {
+    /// Whether it claims jobs that are due.
+    pub fn plans(self) -> bool {
+        matches!(self, Self::Both | Self::Scheduler)
+    }
+
+    /// Whether it claims runs.
+    pub fn runs(self) -> bool {
+        matches!(self, Self::Both | Self::Worker)
+    }
+}
+
 macro_rules! choices {
     ($($name:ident { $($variant:ident = $text:literal),* })*) => {$(
         impl fmt::Display for $name {
@@ -154,5 +196,7 @@ choices! {
     Overlap { Skip = "skip", Queue = "queue", CancelPrevious = "cancel_previous" }
     ConflictPolicy { Error = "error", Replace = "replace", Keep = "keep" }
     Retain { Remove = "remove", Finished = "finished" }
+    TimeoutSlot { Hold = "hold", Free = "free" }
+    Role { Both = "both", Scheduler = "scheduler", Worker = "worker", Client = "client" }
     Delivery { Direct = "direct", Durable = "durable" }
 }

@@ -329,7 +329,7 @@ impl JobCounts {
 /// 9. A job that does not decode is quarantined with the reason: listed, never deleted, never claimed, and no
 ///    hindrance to others (case `store_quarantines_what_does_not_decode`).
 /// 10. The claims of an owner that is recovered are free at once and stale in its old hands (case
-///    `store_recovers_an_owner`).
+///     `store_recovers_an_owner`).
 ///
 /// **Errors**: retryable ones are [`Unavailable`](crate::ErrorKind::Unavailable) or
 /// [`Timeout`](crate::ErrorKind::Timeout); the engine repeats the turn.
@@ -606,6 +606,15 @@ pub trait RunQueue: Send + Sync {
 
     /// Ends runs; says of each claim whether it was still ours.
     fn finish(&self, finished: Vec<FinishedRun>) -> Result<Vec<bool>, Error>;
+
+    /// Ends runs that wait, as cancelled at that moment; says of each whether it waited. One that is claimed or over is
+    /// left alone (case `queue_cancels_what_waits`).
+    ///
+    /// **Errors**: [`Unsupported`](crate::ErrorKind::Unsupported) where a store cannot.
+    fn cancel(&self, runs: &[RunId], at: DateTime<Utc>) -> Result<Vec<bool>, Error> {
+        let _ = (runs, at);
+        Err(Error::new(crate::ErrorKind::Unsupported, "this run queue cannot cancel runs that wait"))
+    }
 
     /// Gives claims back unfinished, so that others may take them at once. It does not count as an attempt.
     fn release(&self, claims: &[RunClaim]) -> Result<(), Error>;

@@ -3,7 +3,9 @@
 use std::thread::{self, ThreadId};
 
 use parking_lot::{Condvar, Mutex};
-use sched_core::{CancelToken, Capacity, Error, Execution, Executor, ExecutorContext, Refused, Shutdown};
+use sched_core::{
+    CancelReason, CancelToken, Capacity, Error, Execution, Executor, ExecutorContext, Refused, Shutdown,
+};
 
 use crate::contain;
 use crate::pool::closed;
@@ -87,7 +89,7 @@ impl Executor for DebugExecutor {
         };
         let running = if is_over { Vec::new() } else { state.running.clone() };
         drop(state);
-        running.iter().for_each(|(_, token)| token.cancel());
+        running.iter().for_each(|(_, token)| token.cancel_because(CancelReason::Shutdown));
         Ok(())
     }
 }

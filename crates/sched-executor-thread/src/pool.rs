@@ -14,7 +14,9 @@ use std::thread;
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
-use sched_core::{CancelToken, Capacity, Error, ErrorKind, Execution, Refused, RunId, Shutdown};
+use sched_core::{
+    CancelReason, CancelToken, Capacity, Error, ErrorKind, Execution, Refused, RunId, Shutdown,
+};
 
 use crate::contain;
 
@@ -172,7 +174,7 @@ impl Pool {
         let waiting = std::mem::take(&mut state.queue);
         let running: Vec<CancelToken> = state.running.iter().flatten().cloned().collect();
         drop(state);
-        running.iter().for_each(CancelToken::cancel);
+        running.iter().for_each(|token| token.cancel_because(CancelReason::Shutdown));
         waiting.into_iter().for_each(give_up);
     }
 

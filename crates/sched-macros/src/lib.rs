@@ -7,6 +7,7 @@ mod faults;
 mod function;
 mod json;
 mod options;
+mod retry;
 mod schedule;
 
 use proc_macro::TokenStream;
@@ -38,7 +39,11 @@ use proc_macro::TokenStream;
 /// | `coalesce` | `"latest"` `"earliest"` `"all"`, or a boolean | which of several due fire times run; `true` is the latest, `false` is all |
 /// | `max_catch_up` | integer ≥ 1 | at most this many missed fire times run when all do |
 /// | `jitter` | duration | each run starts up to this much later |
-/// | `timeout` | duration | how long a run may take |
+/// | `timeout` | duration | how long a run may take, from its start |
+/// | `timeout_slot` | `"hold"` `"free"` | whether a run that timed out and cannot be stopped keeps its place |
+/// | `retry` | integer ≥ 1, or `retry(…)` | how often a run is tried at most: `retry(max_attempts = 5, backoff = "10s", jitter = "2s", only = ["timed_out"])`; a `backoff` that grows is `backoff(first = "1s", factor = 2, max = "5m")` |
+/// | `priority` | integer | higher runs first, among runs that wait |
+/// | `concurrency_key`, `concurrency_limit` | text, integer ≥ 1 | at most this many runs with the same key at once |
 /// | `retain` | `"remove"` `"finished"` | what happens to a job when its trigger ends |
 /// | `result_ttl` | duration | how long results are kept |
 /// | `metadata` | `{ "key" = value, … }` | data of your own, shown to the task |

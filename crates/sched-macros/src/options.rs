@@ -42,7 +42,15 @@ impl TaskOptions {
             ("max_catch_up", attributes.count("max_catch_up", faults).map(|limit| quote!(#limit))),
             ("retain", retain(attributes, &root, faults)),
             ("timeout", timeout(attributes, faults)),
+            ("timeout_slot", timeout_slot(attributes, &root, faults)),
+            ("retry", crate::retry::read(attributes, &root, faults)),
+            ("priority", priority(attributes, faults)),
             ("result_ttl", attributes.duration("result_ttl", faults).map(duration_tokens)),
+            (
+                "concurrency_key",
+                attributes.text("concurrency_key", faults).map(|key| quote!(::std::sync::Arc::from(#key))),
+            ),
+            ("concurrency_limit", attributes.count("concurrency_limit", faults).map(|limit| quote!(#limit))),
             ("metadata", metadata(attributes, &root, faults)),
         ];
         let given = settings.into_iter().filter_map(|(field, value)| Some((field, value?)));
@@ -116,6 +124,22 @@ fn retain(attributes: &mut Attributes, root: &Path, faults: &mut Faults) -> Opti
 fn timeout(attributes: &mut Attributes, faults: &mut Faults) -> Option<TokenStream> {
     let expected = "a positive duration: seconds, or text such as \"30s\"";
     attributes.read("timeout", expected, faults, positive).map(duration_tokens)
+}
+
+fn timeout_slot(attributes: &mut Attributes, root: &Path, faults: &mut Faults) -> Option<TokenStream> {
+    attributes.word("timeout_slot", &["hold", "free"], faults).map(|choice| match choice {
+        0 => quote!(#root::TimeoutSlot::Hold),
+        _ => quote!(#root::TimeoutSlot::Free),
+    })
+}
+
+fn priority(attributes: &mut Attributes, faults: &mut Faults) -> Option<TokenStream> {
+    let expected = "an integer of 32 bits, such as `priority = 5`";
+    let priority = attributes.read("priority", expected, faults, |value| match value {
+        Value::Integer(number) => i32::try_from(*number).ok(),
+        _ => None,
+    });
+    priority.map(|priority| quote!(#priority))
 }
 
 fn metadata(attributes: &mut Attributes, root: &Path, faults: &mut Faults) -> Option<TokenStream> {

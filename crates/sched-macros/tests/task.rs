@@ -6,8 +6,9 @@ use std::sync::{Arc, Mutex};
 
 use chrono::{DateTime, Utc};
 use sched_core::{
-    Args, Call, Coalesce, Error, Execution, Grace, JobOptions, NewRun, Outcome, Overlap, Registry, Retain,
-    Run, RunContext, RunReport, RunSink, Scheduler, Task, TaskBody, TaskError, TaskErrorKind,
+    Args, Backoff, Call, Coalesce, Error, Execution, Grace, JobOptions, NewRun, Outcome, Overlap, Registry,
+    Retain, Retry, RetryKind, Run, RunContext, RunReport, RunSink, Scheduler, Task, TaskBody, TaskError,
+    TaskErrorKind, TimeoutSlot,
 };
 use sched_macros::task;
 use serde::{Deserialize, Serialize};
@@ -142,6 +143,11 @@ mod nested {
     coalesce = "earliest",
     overlap = "cancel_previous",
     timeout = "30s",
+    timeout_slot = "free",
+    retry(max_attempts = 5, backoff(first = "2s", factor = 3, max = "1h"), jitter = 0.5, only = ["timed_out", "busy"]),
+    priority = -3,
+    concurrency_key = "tenant",
+    concurrency_limit = 2,
     jitter = "250ms",
     retain = "finished",
     result_ttl = "1h 30m",
@@ -150,7 +156,7 @@ mod nested {
 )]
 fn limited() {}
 
-#[task(crate = "sched_core", name = "limits.words", misfire_grace_time = "none", coalesce = false)]
+#[task(crate = "sched_core", name = "limits.words", misfire_grace_time = "none", coalesce = false, retry = 3)]
 fn worded() {}
 
 #[cfg(any())]
@@ -352,11 +358,18 @@ fn options_become_the_settings_of_the_task() {
         (Some(Duration::from_millis(250)), Some(Retain::Finished))
     );
     assert_eq!(settings.result_ttl, Some(Duration::from_secs(5400)));
+    let backoff = Backoff::exponential(Duration::from_secs(2), 3.0, Duration::from_secs(3_600));
+    let only = [RetryKind::TimedOut, RetryKind::Other("busy".to_owned())];
+    let retry = Retry::new(5).backoff(backoff).jitter(Duration::from_millis(500)).only(only);
+    assert_eq!(settings.retry.as_deref(), Some(&retry));
+    assert_eq!((settings.timeout_slot, settings.priority), (Some(TimeoutSlot::Free), Some(-3)));
+    assert_eq!((settings.concurrency_key.as_deref(), settings.concurrency_limit), (Some("tenant"), Some(2)));
     let metadata = json!({ "team": "ops", "level": -1, "nested": { "list": [1, 2.5, null, true] } });
     assert_eq!(settings.metadata.as_deref(), metadata.as_object());
 
     let worded = worded::task();
     assert_eq!(worded.settings().misfire_grace_time, Some(Grace::Unlimited));
+    assert_eq!(worded.settings().retry.as_deref(), Some(&Retry::new(3)));
     assert_eq!((worded.settings().coalesce, worded.max_instances()), (Some(Coalesce::All), None));
     assert!(report::task().settings().is_empty());
 }

@@ -13,8 +13,8 @@ use std::sync::Arc;
 use chrono::{DateTime, TimeDelta, Utc};
 use rustc_hash::FxHashSet;
 use sched_core::{
-    Attempt, ClaimRequest, ClaimedRun, FencingToken, FinishedRun, JobId, Overlap, QueuedRun, RunClaim,
-    RunCounts, RunFilter, RunId, RunRecord, RunState,
+    Attempt, ClaimRequest, ClaimedRun, FencingToken, FinishedRun, JobId, Outcome, Overlap, QueuedRun,
+    RunClaim, RunCounts, RunFilter, RunId, RunRecord, RunState,
 };
 
 use self::gate::{Gate, Gates};
@@ -173,14 +173,33 @@ impl RunTable {
         row.state = RunState::Finished { outcome, started_at, finished_at };
         self.leased.remove(&(lease_until, claim.id));
         let freed = self.gates.leave(&row.run);
-        if row.run.options.result_ttl.is_zero() {
-            self.delete(claim.id);
-        } else {
-            self.kept.insert((row.kept_until(finished_at), claim.id));
-            self.ended.insert((finished_at, claim.id));
-        }
+        self.keep(claim.id, finished_at);
         self.call(freed);
         true
+    }
+
+    /// Ends a run that waits, as cancelled; says whether it waited.
+    pub(crate) fn cancel(&mut self, id: RunId, at: DateTime<Utc>) -> bool {
+        let Some(row) = self.rows.get_mut(&id).filter(|row| row.state == RunState::Queued) else {
+            return false;
+        };
+        row.state = RunState::Finished { outcome: Outcome::Cancelled, started_at: None, finished_at: at };
+        let (place, executor) = (row.place(), Arc::clone(&row.run.options.executor));
+        self.gates.desert(&row.run, place);
+        self.leave_line(&executor, place);
+        self.keep(id, at);
+        true
+    }
+
+    /// Keeps a finished run for its time to live.
+    fn keep(&mut self, id: RunId, finished_at: DateTime<Utc>) {
+        let Some(row) = self.rows.get(&id) else { return };
+        if row.run.options.result_ttl.is_zero() {
+            self.delete(id);
+        } else {
+            self.kept.insert((row.kept_until(finished_at), id));
+            self.ended.insert((finished_at, id));
+        }
     }
 
     /// Gives a claim back; the attempt does not count.

@@ -173,6 +173,10 @@ impl RunQueue for MemoryStore {
         self.with(|tables, _| finished.into_iter().map(|run| tables.runs.finish(run)).collect())
     }
 
+    fn cancel(&self, runs: &[RunId], at: DateTime<Utc>) -> Result<Vec<bool>, Error> {
+        self.with(|tables, _| runs.iter().map(|id| tables.runs.cancel(*id, at)).collect())
+    }
+
     fn release(&self, claims: &[RunClaim]) -> Result<(), Error> {
         self.with(|tables, _| claims.iter().for_each(|claim| tables.runs.release(*claim)))
     }

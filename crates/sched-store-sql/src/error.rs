@@ -1,7 +1,7 @@
-//! What goes wrong with a database, as [`Error`]s: the one place where a driver's errors are mapped.
+//! What goes wrong with a database, as [`Error`]s: the one place where the drivers' errors are mapped.
 //!
-//! SQLite's own result codes do not reach this crate, only their texts, which its manual fixes. Nothing here decides
-//! whether a call is repeated; the kind does.
+//! The databases' own codes do not reach this crate, only their texts, which their manuals fix. Nothing here decides
+//! whether a call is repeated; it says what is known about it.
 
 use std::fmt;
 
@@ -38,18 +38,80 @@ impl Fault {
             }
         }
     }
+
+    /// Whether the connection is gone.
+    #[cfg(any(feature = "postgres", feature = "mysql"))]
+    pub(crate) fn is_lost(&self) -> bool {
+        match self {
+            Self::Store(_) => false,
+            Self::Database(DieselError::BrokenTransactionManager) => true,
+            Self::Database(DieselError::DatabaseError(kind, information)) => {
+                *kind == DatabaseErrorKind::ClosedConnection
+                    || LOST.iter().any(|part| information.message().contains(part))
+            }
+            Self::Database(_) => false,
+        }
+    }
+
+    /// Whether others were in the way, so that the database has undone everything.
+    #[cfg(any(feature = "postgres", feature = "mysql"))]
+    pub(crate) fn is_conflict(&self) -> bool {
+        match self {
+            Self::Database(DieselError::DatabaseError(DatabaseErrorKind::SerializationFailure, _)) => true,
+            Self::Database(DieselError::DatabaseError(_, information)) => {
+                CONFLICTS.iter().any(|part| information.message().contains(part))
+            }
+            _ => false,
+        }
+    }
 }
 
-/// A connection could not be made.
-pub(crate) fn not_connected(error: ConnectionError, database: impl fmt::Display) -> Error {
-    let (kind, text) = match &error {
-        ConnectionError::InvalidConnectionUrl(text) => (ErrorKind::InvalidConfig, text.clone()),
+/// Texts of a connection that is gone. **Source**: libpq, `fe-exec.c` and `fe-misc.c`; MySQL, "Client Error Message
+/// Reference" 2006, 2013, 2055; "Server Error Message Reference" 1053, 1927.
+#[cfg(any(feature = "postgres", feature = "mysql"))]
+const LOST: [&str; 11] = [
+    "server closed the connection",
+    "terminating connection",
+    "no connection to the server",
+    "connection not open",
+    "could not receive data from server",
+    "could not send data to server",
+    "SSL connection has been closed",
+    "has gone away",
+    "Lost connection to",
+    "Server shutdown in progress",
+    "Connection was killed",
+];
+
+/// Texts of transactions that were undone for others' sake. **Source**: PostgreSQL manual, appendix A, class 40; MySQL,
+/// errors 1205, 1213; MariaDB, error 1020.
+#[cfg(any(feature = "postgres", feature = "mysql"))]
+const CONFLICTS: [&str; 5] = [
+    "deadlock detected",
+    "could not serialize access",
+    "Deadlock found",
+    "Lock wait timeout exceeded",
+    "Record has changed since last read",
+];
+
+/// A connection could not be made. The text may hold the URL: it is given as it may be shown.
+pub(crate) fn not_connected(
+    error: ConnectionError,
+    database: impl fmt::Display,
+    shown: impl Fn(String) -> String,
+) -> Error {
+    let (kind, text) = match error {
+        ConnectionError::InvalidConnectionUrl(text) => (ErrorKind::InvalidConfig, text),
+        ConnectionError::BadConnection(text) => (kind_of_connection(&text), text),
         other => (ErrorKind::Unavailable, other.to_string()),
     };
-    Error::new(kind, format!("cannot connect: {text}")).in_context(database).with_source(error)
+    // A client library may answer with several lines.
+    let text = shown(text.split_whitespace().collect::<Vec<_>>().join(" "));
+    Error::new(kind, format!("cannot connect: {text}")).in_context(database)
 }
 
 /// The pool had no connection to give.
+#[cfg(feature = "sqlite")]
 pub(crate) fn no_connection(error: diesel::r2d2::PoolError, database: impl fmt::Display) -> Error {
     Error::new(ErrorKind::Unavailable, format!("no connection: {error}"))
         .in_context(database)
@@ -61,6 +123,7 @@ pub(crate) fn kind_of(error: &DieselError) -> ErrorKind {
     match error {
         DieselError::DatabaseError(kind, information) => match kind {
             DatabaseErrorKind::UniqueViolation => ErrorKind::AlreadyExists,
+            DatabaseErrorKind::ReadOnlyTransaction => ErrorKind::Unsupported,
             DatabaseErrorKind::SerializationFailure | DatabaseErrorKind::ClosedConnection => {
                 ErrorKind::Unavailable
             }
@@ -73,22 +136,88 @@ pub(crate) fn kind_of(error: &DieselError) -> ErrorKind {
     }
 }
 
-/// The kind behind one of SQLite's texts. **Source**: SQLite, `sqlite3ErrStr` and "Result and Error Codes".
-fn kind_of_text(text: &str) -> ErrorKind {
-    const TEXTS: [(&str, ErrorKind); 11] = [
-        ("is locked", ErrorKind::Unavailable),
-        ("locking protocol", ErrorKind::Unavailable),
-        ("unable to open database", ErrorKind::Unavailable),
-        ("disk I/O error", ErrorKind::Unavailable),
-        ("disk is full", ErrorKind::Unavailable),
-        ("out of memory", ErrorKind::Unavailable),
-        ("interrupted", ErrorKind::Timeout),
-        ("readonly database", ErrorKind::Unsupported),
-        ("malformed", ErrorKind::Corrupt),
-        ("is not a database", ErrorKind::Corrupt),
-        ("no such table", ErrorKind::InvalidState),
+/// The kind behind the text of a failed connection: what nobody mends by waiting is the configuration's fault.
+fn kind_of_connection(text: &str) -> ErrorKind {
+    const WRONG: [&str; 14] = [
+        "password authentication failed",
+        "no password supplied",
+        "no pg_hba.conf entry",
+        "does not exist",
+        "permission denied",
+        "invalid URI",
+        "invalid connection option",
+        "invalid sslmode",
+        "root certificate file",
+        "server does not support SSL",
+        "certificate verify failed",
+        "Access denied",
+        "Unknown database",
+        "is not allowed to connect",
     ];
-    TEXTS.iter().find(|(part, _)| text.contains(part)).map_or(ErrorKind::Unexpected, |(_, kind)| *kind)
+    const SLOW: [&str; 3] = ["timeout expired", "timed out", "Timeout"];
+    let has = |parts: &[&str]| parts.iter().any(|part| text.contains(part));
+    match () {
+        () if has(&WRONG) => ErrorKind::InvalidConfig,
+        () if has(&SLOW) => ErrorKind::Timeout,
+        () => ErrorKind::Unavailable,
+    }
+}
+
+/// The kind behind the text of a failed statement. **Source**: SQLite, `sqlite3ErrStr` and "Result and Error Codes";
+/// PostgreSQL manual, appendix A; MySQL, "Server Error Message Reference".
+fn kind_of_text(text: &str) -> ErrorKind {
+    use ErrorKind::{Corrupt, InvalidConfig, InvalidJob, InvalidState, Timeout, Unavailable, Unsupported};
+    const TEXTS: [(&str, ErrorKind); 41] = [
+        ("is locked", Unavailable),
+        ("locking protocol", Unavailable),
+        ("unable to open database", Unavailable),
+        ("disk I/O error", Unavailable),
+        ("disk is full", Unavailable),
+        ("out of memory", Unavailable),
+        ("interrupted", Timeout),
+        ("readonly database", Unsupported),
+        ("malformed", Corrupt),
+        ("is not a database", Corrupt),
+        ("no such table", InvalidState),
+        ("canceling statement due to statement timeout", Timeout),
+        ("canceling statement due to lock timeout", Timeout),
+        ("deadlock detected", Unavailable),
+        ("the database system is", Unavailable),
+        ("server closed the connection", Unavailable),
+        ("terminating connection", Unavailable),
+        ("no connection to the server", Unavailable),
+        ("could not receive data from server", Unavailable),
+        ("too many clients", Unavailable),
+        ("remaining connection slots", Unavailable),
+        ("could not extend file", Unavailable),
+        ("No space left on device", Unavailable),
+        ("read-only transaction", Unsupported),
+        ("permission denied", InvalidConfig),
+        ("invalid byte sequence", Corrupt),
+        ("has gone away", Unavailable),
+        ("Lost connection to", Unavailable),
+        ("Server shutdown in progress", Unavailable),
+        ("Connection was killed", Unavailable),
+        ("Deadlock found", Unavailable),
+        ("Lock wait timeout exceeded", Timeout),
+        ("Too many connections", Unavailable),
+        ("maximum statement execution time exceeded", Timeout),
+        ("max_statement_time exceeded", Timeout),
+        ("--read-only option", Unsupported),
+        ("is full", Unavailable),
+        ("index row size", InvalidJob),
+        ("Data too long", InvalidJob),
+        ("command denied", InvalidConfig),
+        ("Access denied", InvalidConfig),
+    ];
+    if let Some((_, kind)) = TEXTS.iter().find(|(part, _)| text.contains(part)) {
+        return *kind;
+    }
+    // `relation "x" does not exist`, `Table 'x' doesn't exist`.
+    match text.contains("does not exist") || text.contains("doesn't exist") {
+        true => InvalidState,
+        false => ErrorKind::Unexpected,
+    }
 }
 
 #[cfg(test)]
@@ -115,11 +244,36 @@ mod tests {
             ("file is not a database", ErrorKind::Corrupt),
             ("no such table: sched_jobs", ErrorKind::InvalidState),
             ("near \"x\": syntax error", ErrorKind::Unexpected),
+            ("canceling statement due to statement timeout", ErrorKind::Timeout),
+            ("relation \"sched_jobs\" does not exist", ErrorKind::InvalidState),
+            ("permission denied for table sched_jobs", ErrorKind::InvalidConfig),
+            ("Table 'a.sched_jobs' doesn't exist", ErrorKind::InvalidState),
+            ("MySQL server has gone away", ErrorKind::Unavailable),
+            ("Lock wait timeout exceeded; try restarting transaction", ErrorKind::Timeout),
+            ("INSERT command denied to user 'a'@'b' for table `c`.`d`", ErrorKind::InvalidConfig),
         ];
         for (text, expected) in table {
             assert_eq!(kind(DatabaseErrorKind::Unknown, text), expected, "{text}");
         }
         assert_eq!(kind(DatabaseErrorKind::UniqueViolation, "x"), ErrorKind::AlreadyExists);
         assert_eq!(kind(DatabaseErrorKind::ClosedConnection, "x"), ErrorKind::Unavailable);
+    }
+
+    #[test]
+    fn a_connection_that_waiting_does_not_mend_is_the_configurations_fault() {
+        let table = [
+            ("FATAL: password authentication failed for user \"me\"", ErrorKind::InvalidConfig),
+            ("FATAL: database \"x\" does not exist", ErrorKind::InvalidConfig),
+            ("Access denied for user 'me'@'localhost' (using password: YES)", ErrorKind::InvalidConfig),
+            ("Unknown database 'x'", ErrorKind::InvalidConfig),
+            ("could not connect to server: Connection refused", ErrorKind::Unavailable),
+            ("FATAL: the database system is starting up", ErrorKind::Unavailable),
+            ("timeout expired", ErrorKind::Timeout),
+        ];
+        for (text, expected) in table {
+            let error = ConnectionError::BadConnection(format!("{text}\n"));
+            let error = not_connected(error, "db", |text| text);
+            assert_eq!((error.kind(), error.to_string()), (expected, format!("db: cannot connect: {text}")));
+        }
     }
 }

@@ -1,60 +1,82 @@
 //! The contract of a run queue.
 //!
-//! Writes that would change nothing are not begun: a look that takes no lock comes first, so that idle schedulers do
-//! not keep one another waiting.
+//! Where writers wait for one another, a look that takes no lock comes first, so that idle schedulers do not keep one
+//! another waiting.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use diesel::sqlite::SqliteConnection;
+use sched_core::codec::{from_micros, to_micros};
 use sched_core::{
-    ClaimRequest, ClaimedRun, Error, ErrorKind, FencingToken, FinishedRun, QueuedRun, RunClaim, RunCounts,
-    RunFilter, RunId, RunQueue, RunRecord,
+    ClaimRequest, ClaimedRun, Error, ErrorKind, FencingToken, FinishedRun, Outcome, QueuedRun, RunClaim,
+    RunCounts, RunFilter, RunId, RunPhase, RunQueue, RunRecord,
 };
 
-use crate::codec::{RunColumns, micros, time};
+use crate::backend::{Access, RunPage, SqlConnection, Statements, Try, Unreadable, Wanted, run_counts};
+use crate::claim;
 use crate::error::Fault;
-use crate::sqlite::jobs::{Due, Lease};
-use crate::sqlite::runs::{self, Ending, Wanted};
-use crate::statement::Bind;
-use crate::store::{SqlStore, Started, limit_of};
+use crate::rows::{Ending, Proof, RunColumns, RunRow, run_state};
+use crate::store::{SqlStore, Started, distinct, due_of, lease_micros, lease_of, limit_of};
 
 impl SqlStore {
     /// Queues runs inside the caller's own transaction: they are there when that is committed, and not otherwise. The
     /// schedulers find them when they next look.
     ///
-    /// **Errors**: those of [`enqueue`](RunQueue::enqueue).
-    pub fn enqueue_in(&self, conn: &mut SqliteConnection, runs: Vec<QueuedRun>) -> Result<(), Error> {
-        let started = self.started()?;
-        for columns in self.encode(runs)? {
-            let inserted = runs::insert(conn, started.tables(), &columns);
-            inserted.map_err(|error| Fault::from(error).into_error(self.location()))?;
+    /// **Errors**: those of [`enqueue`](RunQueue::enqueue); [`InvalidConfig`](ErrorKind::InvalidConfig) for a
+    /// connection to another kind of database than the store's.
+    pub fn enqueue_in<C: SqlConnection>(&self, conn: &mut C, runs: Vec<QueuedRun>) -> Result<(), Error> {
+        self.started()?;
+        let tables = self.tables_for::<C>()?;
+        let encoded = self.encode(runs)?;
+        if encoded.is_empty() {
+            return Ok(());
         }
-        Ok(())
+        let inserted = conn.with_tables(tables).insert_runs(&encoded.iter().collect::<Vec<_>>());
+        inserted.map_err(|error| Fault::from(error).into_error(self.location()))
     }
 
     fn encode(&self, runs: Vec<QueuedRun>) -> Result<Vec<RunColumns>, Error> {
         let encoded = runs.into_iter().map(|run| {
-            let columns = self.codec.encode_run(run)?;
-            self.codec.check_length(&columns.payload, format_args!("run {}", columns.id))?;
+            let columns = RunColumns::encode(&self.codec, run)?;
+            self.codec.check_run(&columns.payload, columns.run.id)?;
             Ok(columns)
         });
         encoded.collect()
     }
 
-    /// Ends claimed runs whose rows do not decode, so that they are not claimed for ever.
-    fn set_aside(&self, started: &Started, token: i64, rows: &[(i64, Error)]) {
-        let done = started.database.write(|conn| {
-            for (seq, reason) in rows {
-                let reason =
-                    serde_json::Value::from(format!("its row does not decode: {reason}")).to_string();
-                let ending = (&Bind::from(reason.as_str()), started.now());
-                runs::set_aside(conn, started.tables(), (*seq, token), ending)?;
+    fn claimed(&self, started: &Started, rows: Vec<RunRow>) -> Vec<ClaimedRun> {
+        let mut unreadable = Vec::new();
+        let mut claimed = Vec::with_capacity(rows.len());
+        for row in rows {
+            match row.decode(&self.codec, &started.context) {
+                Ok(run) => claimed.push(ClaimedRun {
+                    run,
+                    attempt: row.attempt(),
+                    token: FencingToken(row.token.cast_unsigned()),
+                    history: row.history(&self.codec),
+                }),
+                Err(error) => {
+                    let reason = format!("its row does not decode: {error}");
+                    unreadable.push(Unreadable { id: row.id, token: row.token, reason });
+                }
             }
-            Ok(())
-        });
-        match done {
+        }
+        if !unreadable.is_empty() {
+            self.set_aside(started, &unreadable);
+        }
+        claimed
+    }
+
+    /// Ends claimed runs whose rows do not decode, so that they are not claimed for ever.
+    fn set_aside(&self, started: &Started, rows: &[Unreadable]) {
+        let encode = |row: &Unreadable| {
+            let (_, reason) = self.codec.encode_outcome(&Outcome::Abandoned(row.reason.clone()));
+            reason.unwrap_or_default()
+        };
+        let reasons: Vec<Vec<u8>> = rows.iter().map(encode).collect();
+        match started.run(Access::Single, |statements, _| Ok(statements.set_runs_aside(rows, &reasons)?)) {
             Ok(()) => tracing::warn!(runs = rows.len(), "runs that do not decode were set aside"),
             Err(error) => tracing::warn!(%error, "runs that do not decode could not be set aside"),
         }
@@ -64,62 +86,44 @@ impl SqlStore {
 impl RunQueue for SqlStore {
     fn enqueue(&self, runs: Vec<QueuedRun>) -> Result<(), Error> {
         let started = self.started()?;
-        if runs.is_empty() {
-            return Ok(());
-        }
         let encoded = self.encode(runs)?;
-        started.database.write(|conn| {
-            for columns in &encoded {
-                runs::insert(conn, started.tables(), columns)?;
-            }
-            Ok(())
-        })
+        let runs: Vec<&RunColumns> = encoded.iter().collect();
+        match runs.is_empty() {
+            true => Ok(()),
+            false => started.run(Access::Single, |rows, _| Ok(rows.insert_runs(&runs)?)),
+        }
     }
 
-    /// Runs whose task is not registered here are left to the others that share the file.
+    /// Runs whose task is not registered here are left to the others that share the tables.
     fn claim(
         &self,
         request: &ClaimRequest,
         executors: &[(Arc<str>, usize)],
     ) -> Result<Vec<ClaimedRun>, Error> {
         let started = self.started()?;
-        let (now, tables) = (started.now(), started.tables());
-        let due = Due { at: request.now.timestamp_micros(), limit: limit_of(Some(request.limit)) };
-        let wanted = Wanted { due, executors, tasks: started.tasks.as_deref() };
-        if request.limit == 0
-            || !started.database.read(|conn| Ok(runs::is_due(conn, tables, wanted, now)?))?
-        {
+        let executors: Vec<(Arc<str>, i64)> =
+            executors.iter().map(|(alias, free)| (Arc::clone(alias), limit_of(*free))).collect();
+        let wanted = Wanted { due: due_of(request), executors: &executors, tasks: started.tasks.as_ref() };
+        if request.limit == 0 || started.is_idle(|rows| Ok(rows.is_run_due(wanted)?))? {
             return Ok(Vec::new());
         }
-        let lease = Lease { owner: &request.owner, now, until: started.lease_end(request.lease) };
-        let (token, rows) = started.database.write(|conn| Ok(runs::claim(conn, tables, wanted, lease)?))?;
-        let mut unreadable = Vec::new();
-        let mut claimed = Vec::with_capacity(rows.len());
-        for row in rows {
-            let attempt = u32::try_from(row.attempt.saturating_add(1)).unwrap_or(u32::MAX);
-            match self.codec.decode_run(&row, started.build_context()) {
-                Ok(run) => {
-                    let token = FencingToken(token.cast_unsigned());
-                    claimed.push(ClaimedRun { run, attempt, token, history: Vec::new() });
-                }
-                Err(error) => unreadable.push((row.seq, error)),
-            }
-        }
-        if !unreadable.is_empty() {
-            self.set_aside(&started, token, &unreadable);
-        }
-        Ok(claimed)
+        let lease = lease_of(request);
+        let rows = started.run(Access::Claim, |rows, _| Ok(claim::claim(rows, wanted, lease)?))?;
+        Ok(self.claimed(&started, rows))
     }
 
     fn renew(&self, claims: &[RunClaim], lease: Duration) -> Result<Vec<bool>, Error> {
         let started = self.started()?;
+        let claims: Vec<Proof> = claims.iter().map(Proof::from).collect();
         if claims.is_empty() {
             return Ok(Vec::new());
         }
-        let until = started.lease_end(lease);
-        started.database.write(|conn| {
-            let answers = claims.iter().map(|claim| runs::renew(conn, started.tables(), *claim, until));
-            Ok(answers.collect::<Result<_, _>>()?)
+        started.run(Access::Single, |rows, _| {
+            let mut answers = Vec::with_capacity(claims.len());
+            for batch in distinct(&claims, |claim| &claim.id) {
+                answers.extend(rows.renew_runs(batch, lease_micros(lease))?);
+            }
+            Ok(answers)
         })
     }
 
@@ -128,84 +132,136 @@ impl RunQueue for SqlStore {
         if finished.is_empty() {
             return Ok(Vec::new());
         }
-        let endings =
-            finished.into_iter().map(|FinishedRun { claim, outcome, started_at, finished_at, .. }| {
-                let (outcome, result) = self.codec.encode_outcome(&outcome);
-                let (started_at, finished_at) = (started_at.map(micros), micros(finished_at));
-                Ending { claim, outcome, result, started_at, finished_at }
-            });
-        let endings: Vec<Ending> = endings.collect();
-        started.database.write(|conn| {
-            let answers = endings.iter().map(|ending| runs::finish(conn, started.tables(), ending));
-            Ok(answers.collect::<Result<_, _>>()?)
+        let endings: Vec<Ending> =
+            finished.into_iter().map(|finished| Ending::encode(&self.codec, finished)).collect();
+        let endings: Vec<&Ending> = endings.iter().collect();
+        started.run(Access::Single, |rows, tried| {
+            let mut answers = Vec::with_capacity(endings.len());
+            for batch in distinct(&endings, |ending| &ending.id) {
+                let mut ended = rows.finish_runs(batch)?;
+                if tried == Try::AfterUnknown {
+                    read_back(rows, batch, &mut ended)?;
+                }
+                answers.extend(ended);
+            }
+            Ok(answers)
+        })
+    }
+
+    fn cancel(&self, runs: &[RunId], at: DateTime<Utc>) -> Result<Vec<bool>, Error> {
+        let started = self.started()?;
+        let ids: Vec<String> = runs.iter().map(ToString::to_string).collect();
+        let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        started.run(Access::Single, |rows, tried| {
+            let mut answers = Vec::with_capacity(ids.len());
+            for batch in distinct(&ids, |id| id) {
+                let mut cancelled = rows.cancel_runs(batch, to_micros(at))?;
+                if tried == Try::AfterUnknown {
+                    let states = rows.run_states(batch)?;
+                    let unfinished: Vec<&str> = states
+                        .iter()
+                        .filter(|(_, state, _)| *state != run_state::FINISHED)
+                        .map(|(id, ..)| id.as_str())
+                        .collect();
+                    let is_over =
+                        |(id, cancelled): (&&str, &mut bool)| *cancelled |= !unfinished.contains(id);
+                    batch.iter().zip(&mut cancelled).for_each(is_over);
+                }
+                answers.extend(cancelled);
+            }
+            Ok(answers)
         })
     }
 
     fn release(&self, claims: &[RunClaim]) -> Result<(), Error> {
         let started = self.started()?;
-        if claims.is_empty() {
-            return Ok(());
+        let claims: Vec<Proof> = claims.iter().map(Proof::from).collect();
+        match claims.is_empty() {
+            true => Ok(()),
+            false => started.run(Access::Single, |rows, _| Ok(rows.release_runs(&claims)?)),
         }
-        started.database.write(|conn| {
-            claims.iter().try_for_each(|claim| runs::release(conn, started.tables(), *claim))?;
-            Ok(())
-        })
     }
 
     fn result(&self, id: RunId) -> Result<RunRecord, Error> {
         let started = self.started()?;
-        let row = started.database.read(|conn| Ok(runs::find(conn, started.tables(), &id.to_string())?))?;
+        let text = id.to_string();
+        let row = started.read(|rows| Ok(rows.find_run(&text)?))?;
         let missing = || Error::new(ErrorKind::NotFound, format!("no run by the id of {id} was found"));
-        self.codec.decode_record(&row.ok_or_else(missing)?, started.build_context())
+        row.ok_or_else(missing)?.record(&self.codec, &started.context)
     }
 
     fn list(&self, filter: &RunFilter) -> Result<Vec<RunRecord>, Error> {
         let started = self.started()?;
-        let after = filter.after.map(|id| id.to_string()).unwrap_or_default();
-        let job_id = filter.job_id.as_ref().map(sched_core::JobId::as_str);
-        let rows = started
-            .database
-            .read(|conn| Ok(runs::list(conn, started.tables(), (job_id, &after), limit_of(filter.limit))?))?;
+        let after = filter.after.map(|id| id.to_string());
+        let page = RunPage {
+            after: after.as_deref(),
+            job_id: filter.job_id.as_ref().map(sched_core::JobId::as_str),
+            task: filter.task.as_deref(),
+            state: filter.phase.map(|phase| match phase {
+                RunPhase::Queued => run_state::QUEUED,
+                RunPhase::Running => run_state::RUNNING,
+                RunPhase::Finished => run_state::FINISHED,
+            }),
+            from: filter.from.map_or(i64::MIN, to_micros),
+            until: filter.until.map_or(i64::MAX, |until| to_micros(until).saturating_sub(1)),
+            limit: filter.limit.map_or(i64::MAX, limit_of),
+        };
+        let rows = started.read(|rows| Ok(rows.list_runs(page)?))?;
         let decoded = rows.iter().filter_map(|row| {
-            let record = self.codec.decode_record(row, started.build_context());
-            record.inspect_err(|error| tracing::warn!(seq = row.seq, %error, "a run's row is no run")).ok()
+            let record = row.record(&self.codec, &started.context);
+            record.inspect_err(|error| tracing::warn!(run = %row.id, %error, "a run's row is no run")).ok()
         });
         Ok(decoded.collect())
     }
 
     fn reap(&self) -> Result<Vec<RunId>, Error> {
         let started = self.started()?;
-        let (now, tables) = (started.now(), started.tables());
-        if !started.database.read(|conn| Ok(runs::has_ended_leases(conn, tables, now)?))? {
+        if started.is_idle(|rows| Ok(rows.has_ended_leases()?))? {
             return Ok(Vec::new());
         }
-        let ids = started.database.write(|conn| Ok(runs::take_back(conn, tables, now)?))?;
+        let ids = started.run(Access::Single, |rows, _| Ok(rows.take_back()?))?;
         let mut reaped: Vec<RunId> = ids.iter().filter_map(|id| id.parse().ok()).collect();
         reaped.sort_unstable();
         Ok(reaped)
     }
 
-    fn cleanup(&self, _keep: Option<usize>, limit: usize) -> Result<usize, Error> {
+    fn cleanup(&self, keep: Option<usize>, limit: usize) -> Result<usize, Error> {
         let started = self.started()?;
-        let (now, tables) = (started.now(), started.tables());
-        if !started.database.read(|conn| Ok(runs::has_expired(conn, tables, now)?))? {
+        let (keep, limit) = (keep.map(limit_of), limit_of(limit));
+        if limit == 0 || started.is_idle(|rows| Ok(rows.is_cleanup_due(keep)?))? {
             return Ok(0);
         }
-        let due = Due { at: now, limit: limit_of(Some(limit)) };
-        started.database.write(|conn| Ok(runs::cleanup(conn, tables, due)?))
+        started.run(Access::Change, |rows, _| Ok(rows.cleanup(keep, limit)?))
     }
 
     fn counts(&self) -> Result<RunCounts, Error> {
-        let started = self.started()?;
-        started.database.read(|conn| Ok(runs::counts(conn, started.tables())?))
+        let counts = self.started()?.read(|rows| Ok(rows.count_runs()?))?;
+        Ok(run_counts(&counts))
     }
 
     /// Runs whose task is not registered here are left out, as are those behind a limit.
     fn next_wakeup(&self) -> Result<Option<DateTime<Utc>>, Error> {
         let started = self.started()?;
-        let next = started
-            .database
-            .read(|conn| Ok(runs::next_wakeup(conn, started.tables(), started.tasks.as_deref())?))?;
-        next.map(time).transpose()
+        let next = started.read(|rows| Ok(rows.next_run(started.tasks.as_ref())?))?;
+        next.map(from_micros).transpose()
     }
+}
+
+/// Tells stale claims from those that an earlier try has ended: their row is gone, or keeps the claim's token.
+fn read_back(rows: &mut dyn Statements, endings: &[&Ending], answers: &mut [bool]) -> Result<(), Fault> {
+    let open = endings.iter().zip(answers).filter(|(_, ended)| !**ended);
+    let open: Vec<(&&Ending, &mut bool)> = open.collect();
+    let ids: Vec<&str> = open.iter().map(|(ending, _)| ending.id.as_str()).collect();
+    if ids.is_empty() {
+        return Ok(());
+    }
+    let states = rows.run_states(&ids)?;
+    let tokens: HashMap<String, i64> = states.into_iter().map(|(id, _, token)| (id, token)).collect();
+    for (ending, ended) in open {
+        *ended = tokens.get(&ending.id).is_none_or(|token| *token == ending.token);
+    }
+    Ok(())
 }

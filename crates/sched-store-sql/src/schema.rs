@@ -1,51 +1,103 @@
 //! The tables: their names, the migrations that make them, and which version a database has.
 //!
-//! Every statement of this crate names its tables as `{jobs}`, `{runs}` and `{meta}`; here the checked prefix goes in.
-//! Migrations only go forward, each in the transaction that also writes its number.
+//! Every statement of this crate names its tables as `{jobs}`, `{runs}` and `{meta}`; here the checked names go in.
+//! Migrations only go forward, under a lock that their database gives.
 
-use diesel::connection::SimpleConnection;
-use diesel::sqlite::SqliteConnection;
+use std::fmt;
+
 use sched_core::{Error, ErrorKind};
 
-use crate::error::Fault;
-use crate::statement::{Bind, execute, number};
-
-/// The migrations, the first of which makes version 1.
-const MIGRATIONS: [&str; 1] = [include_str!("../migrations/sqlite/0001_jobs_and_runs.sql")];
-
-/// The newest version this program knows.
+/// The newest version this program knows; every database's migrations lead to it.
 pub(crate) const VERSION: i64 = 1;
 
 /// The longest prefix.
 const MAX_PREFIX: usize = 40;
 
+/// The longest name of a schema, which is PostgreSQL's limit.
+const MAX_SCHEMA: usize = 63;
+
+/// A database's way to write SQL.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Dialect {
+    #[cfg(feature = "sqlite")]
+    Sqlite,
+    #[cfg(feature = "postgres")]
+    Postgres,
+    #[cfg(feature = "mysql")]
+    Mysql,
+}
+
+impl Dialect {
+    /// The migrations, the first of which makes version 1.
+    fn migrations(self) -> &'static [&'static str] {
+        match self {
+            #[cfg(feature = "sqlite")]
+            Self::Sqlite => &[include_str!("../migrations/sqlite/0001_jobs_and_runs.sql")],
+            #[cfg(feature = "postgres")]
+            Self::Postgres => &[include_str!("../migrations/postgres/0001_jobs_and_runs.sql")],
+            #[cfg(feature = "mysql")]
+            Self::Mysql => &[include_str!("../migrations/mysql/0001_jobs_and_runs.sql")],
+        }
+    }
+
+    /// What encloses a name, so that any word may be one.
+    fn quote(self) -> &'static str {
+        match self {
+            #[cfg(feature = "sqlite")]
+            Self::Sqlite => "",
+            #[cfg(feature = "postgres")]
+            Self::Postgres => "\"",
+            #[cfg(feature = "mysql")]
+            Self::Mysql => "`",
+        }
+    }
+}
+
+impl fmt::Display for Dialect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            #[cfg(feature = "sqlite")]
+            Self::Sqlite => "SQLite",
+            #[cfg(feature = "postgres")]
+            Self::Postgres => "PostgreSQL",
+            #[cfg(feature = "mysql")]
+            Self::Mysql => "MySQL",
+        })
+    }
+}
+
 /// The names of a store's tables.
 #[derive(Debug, Clone)]
 pub(crate) struct Tables {
+    pub(crate) dialect: Dialect,
     prefix: String,
+    schema: Option<String>,
 }
 
 impl Tables {
     /// Tables of that prefix; `None` when it is no plain identifier.
-    pub(crate) fn new(prefix: &str) -> Option<Self> {
-        let starts_well = prefix.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_');
-        let is_plain = prefix.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    pub(crate) fn new(dialect: Dialect, prefix: &str) -> Option<Self> {
         let is_free = !prefix.to_ascii_lowercase().starts_with("sqlite_");
-        let fits = starts_well && is_plain && is_free && prefix.len() <= MAX_PREFIX;
-        fits.then(|| Self { prefix: prefix.to_owned() })
+        let fits = is_plain(prefix) && is_free && prefix.len() <= MAX_PREFIX;
+        fits.then(|| Self { dialect, prefix: prefix.to_owned(), schema: None })
+    }
+
+    /// The same tables in a schema; `None` when it is no plain identifier.
+    pub(crate) fn in_schema(self, schema: &str) -> Option<Self> {
+        let fits = is_plain(schema) && schema.len() <= MAX_SCHEMA;
+        fits.then(|| Self { schema: Some(schema.to_owned()), ..self })
     }
 
     /// The statement with the names put in.
     pub(crate) fn sql(&self, text: &str) -> String {
-        let mut sql = String::with_capacity(text.len() + 32);
+        let mut sql = String::with_capacity(text.len() + 64);
         for part in text.split('{') {
             match part.split_once('}') {
                 None => sql.push_str(part),
                 Some((name, rest)) => {
-                    sql.push_str(&self.prefix);
-                    if name != "prefix" {
-                        sql.push('_');
-                        sql.push_str(name);
+                    match name {
+                        "prefix" => sql.push_str(&self.prefix),
+                        name => self.push_table(&mut sql, name),
                     }
                     sql.push_str(rest);
                 }
@@ -54,59 +106,73 @@ impl Tables {
         sql
     }
 
+    /// The whole name of a table.
+    fn push_table(&self, sql: &mut String, name: &str) {
+        let quote = self.dialect.quote();
+        if let Some(schema) = &self.schema {
+            sql.extend([quote, schema, quote, "."]);
+        }
+        sql.extend([quote, &self.prefix, "_", name, quote]);
+    }
+
+    /// What tells this store's locks from those of others in the same database.
+    #[cfg(any(feature = "postgres", feature = "mysql"))]
+    pub(crate) fn lock_name(&self) -> String {
+        format!("sched:{}.{}", self.schema.as_deref().unwrap_or_default(), self.prefix)
+    }
+
+    /// The name of a table without its schema.
+    #[cfg(feature = "mysql")]
+    pub(crate) fn bare_name(&self, name: &str) -> String {
+        format!("{}_{name}", self.prefix)
+    }
+
+    /// The schema that was asked for.
+    #[cfg(any(feature = "postgres", feature = "mysql"))]
+    pub(crate) fn schema(&self) -> Option<&str> {
+        self.schema.as_deref()
+    }
+
     /// The statements that make the tables.
     pub(crate) fn ddl(&self) -> String {
         self.ddl_after(0)
     }
 
-    /// Makes what is missing, or says what to do.
-    pub(crate) fn prepare(&self, conn: &mut SqliteConnection, create: bool) -> Result<(), Fault> {
-        let found = self.version(conn)?;
+    /// The statements that lead from a version to the newest.
+    pub(crate) fn ddl_after(&self, version: i64) -> String {
+        let done = usize::try_from(version).unwrap_or(0);
+        self.dialect.migrations().iter().skip(done).map(|migration| self.sql(migration)).collect()
+    }
+
+    /// Whether tables of that version (0 for none) have to be migrated first.
+    ///
+    /// **Errors**: [`Unsupported`](ErrorKind::Unsupported) for a newer version,
+    /// [`InvalidState`](ErrorKind::InvalidState) when they may not be migrated, with the statements to run.
+    pub(crate) fn must_migrate(&self, found: i64, may_migrate: bool) -> Result<bool, Error> {
         if found > VERSION {
             let message = format!(
                 "the tables \"{}_*\" have schema version {found}, newer than {VERSION}, the newest this program knows",
                 self.prefix
             );
-            return Err(Error::new(ErrorKind::Unsupported, message).into());
+            return Err(Error::new(ErrorKind::Unsupported, message));
         }
-        if found == VERSION {
-            return Ok(());
+        if found < VERSION && !may_migrate {
+            return Err(self.missing(found));
         }
-        if !create {
-            return Err(self.missing(found).into());
-        }
-        conn.immediate_transaction(|conn| self.migrate(conn))
+        Ok(found < VERSION)
     }
 
-    /// Looks again inside the transaction: another process may have been faster.
-    fn migrate(&self, conn: &mut SqliteConnection) -> Result<(), Fault> {
-        let found = self.version(conn)?;
-        if found < VERSION {
-            conn.batch_execute(&self.ddl_after(found))?;
-            let sql = self.sql("UPDATE {meta} SET value = ? WHERE name = 'schema_version'");
-            execute(conn, &sql, &[VERSION.into()])?;
-            tracing::info!(prefix = %self.prefix, from = found, to = VERSION, "migrated the schema");
-        }
-        Ok(())
+    /// Says that the tables were migrated.
+    pub(crate) fn log_migrated(&self, from: i64) {
+        tracing::info!(prefix = %self.prefix, from, to = VERSION, "migrated the schema");
     }
 
-    /// The version of the tables that are there; 0 when there are none.
-    fn version(&self, conn: &mut SqliteConnection) -> Result<i64, Fault> {
-        const IS_THERE: &str = "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = ?";
-        let name = self.sql("{meta}");
-        if number(conn, IS_THERE, &[Bind::from(name.as_str())])? == Some(0) {
-            return Ok(0);
-        }
-        let sql = self.sql("SELECT value FROM {meta} WHERE name = 'schema_version'");
-        number(conn, &sql, &[])?.ok_or_else(|| {
-            let message = format!("table \"{name}\" has no schema version");
-            Error::new(ErrorKind::Corrupt, message).into()
+    /// **Errors**: [`Corrupt`](ErrorKind::Corrupt).
+    pub(crate) fn version_of(&self, found: Option<i64>) -> Result<i64, Error> {
+        found.ok_or_else(|| {
+            let message = format!("table \"{}_meta\" has no schema version", self.prefix);
+            Error::new(ErrorKind::Corrupt, message)
         })
-    }
-
-    fn ddl_after(&self, version: i64) -> String {
-        let done = usize::try_from(version).unwrap_or(0);
-        MIGRATIONS.iter().skip(done).map(|migration| self.sql(migration)).collect()
     }
 
     fn missing(&self, found: i64) -> Error {
@@ -123,14 +189,20 @@ impl Tables {
     }
 }
 
-#[cfg(test)]
+/// Whether a name needs no quotes and is not empty.
+fn is_plain(name: &str) -> bool {
+    name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_')
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+}
+
+#[cfg(all(test, feature = "sqlite"))]
 mod tests {
     use super::*;
 
     #[test]
     fn a_prefix_is_a_plain_identifier_or_refused() {
         for good in ["sched", "_a", "apscheduler_jobs", "A9", &"x".repeat(40)] {
-            assert!(Tables::new(good).is_some(), "{good}");
+            assert!(Tables::new(Dialect::Sqlite, good).is_some(), "{good}");
         }
         let long = "x".repeat(41);
         let bad = [
@@ -148,18 +220,27 @@ mod tests {
             &long,
         ];
         for bad in bad {
-            assert!(Tables::new(bad).is_none(), "{bad}");
+            assert!(Tables::new(Dialect::Sqlite, bad).is_none(), "{bad}");
         }
     }
 
     #[test]
     fn names_are_put_into_statements() {
-        let tables = Tables::new("app").unwrap();
+        let tables = Tables::new(Dialect::Sqlite, "app").unwrap();
         assert_eq!(
             tables.sql("SELECT 1 FROM {jobs}, {meta} WHERE ?"),
             "SELECT 1 FROM app_jobs, app_meta WHERE ?"
         );
         let ddl = tables.ddl();
         assert!(ddl.contains("CREATE TABLE app_runs") && !ddl.contains(['{', '}']), "{ddl}");
+    }
+
+    #[cfg(feature = "postgres")]
+    #[test]
+    fn a_schema_goes_before_every_table() {
+        let tables = Tables::new(Dialect::Postgres, "app").unwrap();
+        assert!(tables.clone().in_schema("x;--").is_none());
+        let tables = tables.in_schema("Jobs").unwrap();
+        assert_eq!(tables.sql("DELETE FROM {jobs}"), "DELETE FROM \"Jobs\".\"app_jobs\"");
     }
 }

@@ -4,8 +4,8 @@
 //! its turn or has done nothing. Readers never wait (write-ahead log). The statements are in `jobs` and `runs`; time
 //! comes from the caller, because SQLite has no server whose clock could be asked.
 
-pub(crate) mod jobs;
-pub(crate) mod runs;
+mod jobs;
+mod runs;
 
 use std::time::Duration;
 
@@ -16,9 +16,12 @@ use diesel::result::Error as DieselError;
 use diesel::sqlite::SqliteConnection;
 use sched_core::{Error, ErrorKind};
 
-use crate::config::{Config, Location};
+use crate::backend::{Access, Backend, Statements, Try, Work, sealed};
+use crate::config::Config;
 use crate::error::{Fault, kind_of, no_connection, not_connected};
-use crate::schema::Tables;
+use crate::schema::{Dialect, Tables, VERSION};
+use crate::statement::{Bind, execute, number};
+use crate::url::Location;
 
 type Manager = ConnectionManager<SqliteConnection>;
 
@@ -26,89 +29,158 @@ type Manager = ConnectionManager<SqliteConnection>;
 const POOL_PATIENCE: Duration = Duration::from_secs(5);
 
 /// An open database.
-#[derive(Debug, Clone)]
-pub(crate) struct Database {
+#[derive(Debug)]
+pub(crate) struct Sqlite {
     pool: Pool<Manager>,
-    location: Location,
-    pub(crate) tables: Tables,
+    shown: String,
+    tables: Tables,
 }
 
-impl Database {
-    /// Connects, and makes or checks the tables.
-    pub(crate) fn open(config: &Config) -> Result<Self, Error> {
-        let path = match &config.location {
-            Location::Memory => ":memory:",
-            Location::File(path) => path,
-        };
-        let is_file = config.location != Location::Memory;
+impl Sqlite {
+    /// Connects, and makes or checks the tables. `path` is `None` for a database in memory.
+    pub(crate) fn open(config: &Config, path: Option<&str>) -> Result<Self, Error> {
+        let shown = config.location.to_string();
         let settings = Settings(format!(
             "PRAGMA busy_timeout = {}; PRAGMA synchronous = {};",
-            config.busy_timeout.as_millis(),
+            config.times.busy.as_millis(),
             config.synchronous
         ));
-        if is_file {
+        if let Some(path) = path {
             // A first connection of its own: a pool would hide its error and try again for a long time.
-            let mut conn =
-                SqliteConnection::establish(path).map_err(|error| not_connected(error, &config.location))?;
-            let ready = settings.apply(&mut conn).and_then(|()| log_ahead(&mut conn, config.busy_timeout));
-            ready.map_err(|error| Fault::from(error).into_error(&config.location))?;
+            let mut conn = SqliteConnection::establish(path)
+                .map_err(|error| not_connected(error, &shown, |text| text))?;
+            let ready = settings.apply(&mut conn).and_then(|()| log_ahead(&mut conn, config.times.busy));
+            ready.map_err(|error| Fault::from(error).into_error(&shown))?;
         }
+        let is_file = path.is_some();
         let pool = Pool::builder()
             .max_size(if is_file { config.pool_size } else { 1 })
             .min_idle(Some(if is_file { 0 } else { 1 }))
-            .test_on_check_out(is_file)
-            .connection_timeout(config.busy_timeout.saturating_mul(2).saturating_add(POOL_PATIENCE))
+            .test_on_check_out(false)
+            .connection_timeout(config.times.busy.saturating_mul(2).saturating_add(POOL_PATIENCE))
             .connection_customizer(Box::new(settings));
         let pool = if is_file { pool } else { pool.idle_timeout(None).max_lifetime(None) };
-        let pool = pool.build_unchecked(Manager::new(path));
-        let database = Self { pool, location: config.location.clone(), tables: config.tables.clone() };
-        let mut conn = database.connection()?;
-        let prepared = database.tables.prepare(&mut conn, config.create_schema);
-        prepared.map_err(|fault| fault.into_error(&database.location))?;
-        drop(conn);
+        let pool = pool.build_unchecked(Manager::new(path.unwrap_or(":memory:")));
+        Self::on(pool, config)
+    }
+
+    /// A database behind a pool, its tables made or checked.
+    pub(crate) fn on(pool: Pool<Manager>, config: &Config) -> Result<Self, Error> {
+        let database = Self { pool, shown: config.location.to_string(), tables: config.tables.clone() };
+        let prepared = prepare(&mut *database.connection()?, &database.tables, config.create_schema);
+        prepared.map_err(|fault| fault.into_error(&database.shown))?;
         Ok(database)
     }
 
     /// Reads, all from one moment.
-    pub(crate) fn read<T>(
-        &self,
-        work: impl FnOnce(&mut SqliteConnection) -> Result<T, Fault>,
-    ) -> Result<T, Error> {
+    fn read(&self, now: i64, work: &mut Work<'_>) -> Result<(), Error> {
         let conn: &mut SqliteConnection = &mut *self.connection()?;
-        conn.transaction(work).map_err(|fault| fault.into_error(&self.location))
+        let done = conn.transaction(|conn| work(&mut self.rows(conn, now), Try::First));
+        done.map_err(|fault| fault.into_error(&self.shown))
     }
 
-    /// Writes, all or nothing. When the transaction could not begin, nothing has happened: it is tried once more.
-    pub(crate) fn write<T>(
-        &self,
-        work: impl FnOnce(&mut SqliteConnection) -> Result<T, Fault>,
-    ) -> Result<T, Error> {
-        let mut work = Some(work);
-        match self.try_write(&mut work) {
-            Err(error) if work.is_some() && error.is_retryable() => {
-                tracing::debug!(%error, "a transaction could not begin; once more");
-                self.try_write(&mut work)
-            }
-            done => done,
-        }
-    }
-
-    /// Takes `work` out once the transaction has begun.
-    fn try_write<T, W>(&self, work: &mut Option<W>) -> Result<T, Error>
-    where
-        W: FnOnce(&mut SqliteConnection) -> Result<T, Fault>,
-    {
-        let conn: &mut SqliteConnection = &mut *self.connection()?;
-        let done = conn.immediate_transaction(|conn| match work.take() {
-            Some(work) => work(conn),
-            None => Err(Fault::Database(DieselError::AlreadyInTransaction)),
+    /// Writes, all or nothing. Says also whether the transaction had begun.
+    fn write(&self, now: i64, work: &mut Work<'_>) -> (bool, Result<(), Error>) {
+        let conn: &mut SqliteConnection = &mut *match self.connection() {
+            Ok(conn) => conn,
+            Err(error) => return (false, Err(error)),
+        };
+        let mut begun = false;
+        let done = conn.immediate_transaction(|conn| {
+            begun = true;
+            work(&mut self.rows(conn, now), Try::First)
         });
-        done.map_err(|fault| fault.into_error(&self.location))
+        (begun, done.map_err(|fault: Fault| fault.into_error(&self.shown)))
+    }
+
+    fn rows<'c>(&'c self, conn: &'c mut SqliteConnection, now: i64) -> Rows<'c> {
+        Rows { conn, tables: &self.tables, now }
     }
 
     fn connection(&self) -> Result<PooledConnection<Manager>, Error> {
-        self.pool.get().map_err(|error| no_connection(error, &self.location))
+        self.pool.get().map_err(|error| no_connection(error, &self.shown))
     }
+}
+
+impl Backend for Sqlite {
+    /// When a write could not begin, nothing has happened: it is tried once more.
+    fn run(&self, access: Access, now: i64, work: &mut Work<'_>) -> Result<(), Error> {
+        if access == Access::Read {
+            return self.read(now, work);
+        }
+        match self.write(now, work) {
+            (false, Err(error)) if error.is_retryable() => {
+                tracing::debug!(%error, "a transaction could not begin; once more");
+                self.write(now, work).1
+            }
+            (_, done) => done,
+        }
+    }
+
+    /// Writers wait for one another.
+    fn looks_first(&self) -> bool {
+        true
+    }
+}
+
+/// The statements on a connection.
+pub(crate) struct Rows<'c> {
+    conn: &'c mut SqliteConnection,
+    tables: &'c Tables,
+    /// The time by which leases are judged.
+    now: i64,
+}
+
+impl Rows<'_> {
+    /// A token that no claim ever had.
+    fn new_token(&mut self) -> diesel::QueryResult<i64> {
+        let sql = self.tables.sql("UPDATE {meta} SET value = value + 1 WHERE name = 'token' RETURNING value");
+        number(self.conn, &sql, &[])?.ok_or(DieselError::NotFound)
+    }
+}
+
+impl Statements for Rows<'_> {}
+
+#[expect(private_interfaces, reason = "nobody outside can name the trait")]
+impl sealed::Connection for SqliteConnection {
+    const DIALECT: Dialect = Dialect::Sqlite;
+
+    fn with_tables<'c>(&'c mut self, tables: &'c Tables) -> Box<dyn Statements + 'c> {
+        Box::new(Rows { conn: self, tables, now: i64::MIN })
+    }
+
+    fn behind(pool: Pool<Manager>) -> Location {
+        Location::SqlitePool(pool)
+    }
+}
+
+/// Makes what is missing, or says what to do.
+fn prepare(conn: &mut SqliteConnection, tables: &Tables, create: bool) -> Result<(), Fault> {
+    if !tables.must_migrate(version(conn, tables)?, create)? {
+        return Ok(());
+    }
+    conn.immediate_transaction(|conn| {
+        // Another process may have been faster.
+        let found = version(conn, tables)?;
+        if tables.must_migrate(found, create)? {
+            conn.batch_execute(&tables.ddl_after(found))?;
+            let sql = tables.sql("UPDATE {meta} SET value = ? WHERE name = 'schema_version'");
+            execute(conn, &sql, &[Bind::from(VERSION)])?;
+            tables.log_migrated(found);
+        }
+        Ok(())
+    })
+}
+
+/// The version of the tables that are there; 0 when there are none.
+fn version(conn: &mut SqliteConnection, tables: &Tables) -> Result<i64, Fault> {
+    const IS_THERE: &str = "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = ?";
+    let name = tables.sql("{meta}");
+    if number(conn, IS_THERE, &[Bind::from(name.as_str())])? == Some(0) {
+        return Ok(0);
+    }
+    let sql = tables.sql("SELECT value FROM {meta} WHERE name = 'schema_version'");
+    Ok(tables.version_of(number(conn, &sql, &[])?)?)
 }
 
 /// Turns the write-ahead log on, for good. SQLite does not wait by itself while another process does the same.

@@ -1,78 +1,98 @@
 //! [`SqlStore`], and the contract of a job store.
 //!
 //! Jobs are encoded before a transaction begins and decoded after it has ended, so that the database is held for as
-//! short as possible. The statements themselves belong to the backend.
+//! short as possible. The statements themselves belong to the databases.
 
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::{DateTime, TimeDelta, Utc};
-use diesel::sqlite::SqliteConnection;
+use chrono::{DateTime, Utc};
+use diesel::r2d2::{ConnectionManager, Pool};
 use parking_lot::{Mutex, RwLock};
+use sched_core::codec::{Codec, from_micros, to_micros};
 use sched_core::{
-    BuildContext, Claim, ClaimRequest, ClaimedJob, Committed, ConflictPolicy, Error, ErrorKind, FencingToken,
-    Inserted, Job, JobCommit, JobFilter, JobId, JobStore, Overlap, QueuedRun, RunQueue, StoreContext,
+    Advance, Claim, ClaimRequest, ClaimedJob, Committed, ConflictPolicy, Error, ErrorKind, FencingToken,
+    Inserted, Job, JobCommit, JobCounts, JobFilter, JobId, JobState, JobStore, RunQueue, StoreContext,
     StoreTraits, StoredJob,
 };
 
-use crate::codec::{Codec, JobColumns, JobRow, RunColumns, encode_cursor, micros, time};
-use crate::config::{Config, Location, SqlStoreBuilder};
+use crate::backend::{
+    Access, Answer, Backend, Due, JobPage, KnownTasks, Lease, SqlConnection, Statements, Try, Unreadable,
+    job_counts,
+};
+use crate::config::{Config, SqlStoreBuilder};
 use crate::error::Fault;
+use crate::rows::{
+    CommitColumns, CursorColumns, JobColumns, JobRow, RunColumns, count, job_state, micros_of, time_or_none,
+};
 use crate::schema::Tables;
-use crate::sqlite::jobs::{self, Due, Lease};
-use crate::sqlite::{Database, runs};
 
-/// Jobs and runs in a SQL database; this version has SQLite.
+/// How many rows are read at once where those that are wanted are known only after they are decoded.
+const PAGE: i64 = 1_000;
+
+/// Jobs and runs in a SQL database.
 ///
 /// Delivery is durable by default: advancing a job and queueing its run is one transaction. Several schedulers, also of
-/// several processes on one machine, may share a file. Leases are judged by the clock of the scheduler's machine, which
-/// all of them share, because SQLite has no server with a clock of its own.
+/// several processes, may share the tables. Leases are judged by the server's clock; for SQLite, which has no server, by
+/// that of the machine, which all of its processes share.
 pub struct SqlStore {
     config: Config,
     pub(crate) codec: Codec,
     started: RwLock<Option<Arc<Started>>>,
-    /// A database in memory lives as long as the store, also while it is shut down.
-    in_memory: Mutex<Option<Database>>,
+    /// A database that lives as long as the store, also while it is shut down.
+    kept: Mutex<Option<Arc<dyn Backend>>>,
 }
 
 /// What there is while the store is started.
 #[derive(Debug)]
 pub(crate) struct Started {
     pub(crate) context: StoreContext,
-    pub(crate) database: Database,
-    /// The names of the tasks that are registered here, as a list in JSON, when there may be others who know more.
-    pub(crate) tasks: Option<String>,
+    backend: Arc<dyn Backend>,
+    /// The tasks that are registered here, when there may be others who know more.
+    pub(crate) tasks: Option<KnownTasks>,
 }
 
 impl Started {
-    /// The time by which leases are judged, in microseconds.
-    pub(crate) fn now(&self) -> i64 {
-        self.context.clock.now().timestamp_micros()
+    /// Does work in a transaction.
+    pub(crate) fn run<T>(
+        &self,
+        access: Access,
+        mut work: impl FnMut(&mut dyn Statements, Try) -> Result<T, Fault>,
+    ) -> Result<T, Error> {
+        let mut done = None;
+        let now = self.context.clock.now().timestamp_micros();
+        self.backend.run(access, now, &mut |rows, tried| {
+            done = Some(work(rows, tried)?);
+            Ok(())
+        })?;
+        done.ok_or_else(|| Error::new(ErrorKind::Unexpected, "a transaction ended without an answer"))
     }
 
-    pub(crate) fn build_context(&self) -> BuildContext<'_> {
-        self.context.build_context()
+    /// Reads.
+    pub(crate) fn read<T>(
+        &self,
+        mut work: impl FnMut(&mut dyn Statements) -> Result<T, Fault>,
+    ) -> Result<T, Error> {
+        self.run(Access::Read, |rows, _| work(rows))
     }
 
-    pub(crate) fn tables(&self) -> &Tables {
-        &self.database.tables
-    }
-
-    /// The last moment of a lease that begins now.
-    pub(crate) fn lease_end(&self, lease: Duration) -> i64 {
-        let end = TimeDelta::from_std(lease)
-            .ok()
-            .and_then(|lease| self.context.clock.now().checked_add_signed(lease));
-        end.unwrap_or(DateTime::<Utc>::MAX_UTC).timestamp_micros()
+    /// Whether a look finds nothing to do, where a look is worth its while.
+    pub(crate) fn is_idle(
+        &self,
+        mut look: impl FnMut(&mut dyn Statements) -> Result<bool, Fault>,
+    ) -> Result<bool, Error> {
+        Ok(self.backend.looks_first() && !self.read(|rows| look(rows))?)
     }
 }
 
 impl SqlStore {
     /// A store in the database of this URL; it does not connect before it is started.
     ///
-    /// URLs are those of SQLAlchemy (`sqlite:///relative.sqlite`, `sqlite:////absolute.sqlite`, `sqlite://` for a
-    /// database in memory), or a plain path or `file:` URI.
+    /// URLs are those of SQLAlchemy and diesel: `postgresql://user:password@host/database`, `mysql://…`,
+    /// `mariadb://…`, `sqlite:///relative.sqlite`, `sqlite:////absolute.sqlite`, `sqlite://` for a database in memory,
+    /// or a plain path or `file:` URI of SQLite. A driver after `+` is accepted and ignored.
     ///
     /// **Errors**: [`InvalidConfig`](ErrorKind::InvalidConfig).
     pub fn open(url: impl Into<String>) -> Result<Self, Error> {
@@ -84,9 +104,27 @@ impl SqlStore {
         SqlStoreBuilder::new(url)
     }
 
+    /// A builder of a store on a diesel pool that is there already. Its size, timeouts and tests are its own.
+    ///
+    /// # Example
+    /// ```
+    /// # #[cfg(feature = "sqlite")] {
+    /// use sched_store_sql::SqlStore;
+    /// use sched_store_sql::diesel::{SqliteConnection, r2d2::{ConnectionManager, Pool}};
+    ///
+    /// let manager = ConnectionManager::<SqliteConnection>::new("app.sqlite");
+    /// let pool = Pool::builder().max_size(8).build_unchecked(manager);
+    /// let store = SqlStore::from_pool(pool).table_prefix("app").build()?;
+    /// # }
+    /// # Ok::<(), sched_core::Error>(())
+    /// ```
+    pub fn from_pool<C: SqlConnection>(pool: Pool<ConnectionManager<C>>) -> SqlStoreBuilder {
+        SqlStoreBuilder::given(C::behind(pool))
+    }
+
     pub(crate) fn new(config: Config) -> Self {
-        let codec = Codec::new(config.max_payload);
-        Self { config, codec, started: RwLock::new(None), in_memory: Mutex::new(None) }
+        let codec = Codec::new(config.format, config.max_payload);
+        Self { config, codec, started: RwLock::new(None), kept: Mutex::new(None) }
     }
 
     /// The statements that make the tables, for whoever runs them by hand.
@@ -97,46 +135,65 @@ impl SqlStore {
     /// Adds a job inside the caller's own transaction: it is there when that is committed, and not otherwise. The
     /// schedulers find it when they next look.
     ///
-    /// **Errors**: those of [`insert`](JobStore::insert).
-    pub fn add_job_in(
+    /// **Errors**: those of [`insert`](JobStore::insert); [`InvalidConfig`](ErrorKind::InvalidConfig) for a connection
+    /// to another kind of database than the store's.
+    pub fn add_job_in<C: SqlConnection>(
         &self,
-        conn: &mut SqliteConnection,
+        conn: &mut C,
         job: &Job,
         conflict: ConflictPolicy,
     ) -> Result<Inserted, Error> {
         let started = self.started()?;
-        let columns = self.codec.encode_job(job)?;
-        let answer = self.insert_one(conn, &started, &columns, conflict);
-        answer.unwrap_or_else(|fault| Err(fault.into_error(&self.config.location)))
+        let tables = self.tables_for::<C>()?;
+        let columns = JobColumns::encode(&self.codec, job)?;
+        let answers =
+            self.insert_all(&started, &mut *conn.with_tables(tables), (&[&columns], conflict, Try::First));
+        let answers = answers.map_err(|fault| fault.into_error(self.location()))?;
+        answers.into_iter().next().unwrap_or_else(|| Err(self.unanswered()))
     }
 
-    pub(crate) fn location(&self) -> &Location {
+    /// The tables, for a caller's own connection.
+    pub(crate) fn tables_for<C: SqlConnection>(&self) -> Result<&Tables, Error> {
+        let tables = &self.config.tables;
+        if C::DIALECT == tables.dialect {
+            return Ok(tables);
+        }
+        let message = format!("the connection is to {}, but the store is in {}", C::DIALECT, self.location());
+        Err(Error::new(ErrorKind::InvalidConfig, message))
+    }
+
+    /// Where the database is, without its password.
+    pub(crate) fn location(&self) -> impl fmt::Display + '_ {
         &self.config.location
+    }
+
+    fn unanswered(&self) -> Error {
+        Error::new(ErrorKind::Unexpected, format!("{} gave no answer", self.location()))
     }
 
     /// **Errors**: [`Closed`](ErrorKind::Closed).
     pub(crate) fn started(&self) -> Result<Arc<Started>, Error> {
         let closed =
-            || Error::new(ErrorKind::Closed, format!("the store in {} is not started", self.config.location));
+            || Error::new(ErrorKind::Closed, format!("the store in {} is not started", self.location()));
         self.started.read().clone().ok_or_else(closed)
     }
 
-    fn open_database(&self) -> Result<Database, Error> {
-        if self.config.location != Location::Memory {
-            return Database::open(&self.config);
+    fn open_backend(&self) -> Result<Arc<dyn Backend>, Error> {
+        if !self.config.location.lives_with_the_store() {
+            return self.config.connect();
         }
-        let mut kept = self.in_memory.lock();
-        let database = match kept.take() {
-            Some(database) => database,
-            None => Database::open(&self.config)?,
+        let mut kept = self.kept.lock();
+        let backend = match kept.take() {
+            Some(backend) => backend,
+            None => self.config.connect()?,
         };
-        Ok(kept.insert(database).clone())
+        Ok(Arc::clone(kept.insert(backend)))
     }
 
     fn decode(&self, started: &Started, row: &JobRow) -> Result<Job, Error> {
         match &row.quarantine {
             Some(reason) => Err(Error::new(ErrorKind::Corrupt, reason.as_str())),
-            None => self.codec.decode_job(row, &started.context),
+            None => row.decode(&self.codec, &started.context),
         }
     }
 
@@ -145,93 +202,114 @@ impl SqlStore {
         match (self.decode(started, row), JobId::new(row.id.as_str())) {
             (Ok(job), _) => Some(StoredJob::Job(job)),
             (Err(error), Ok(id)) => {
-                let next_run_time = row.next_run_time.and_then(|at| time(at).ok());
+                let next_run_time = time_or_none(row.next_run_time).ok().flatten();
                 Some(StoredJob::Quarantined { id, next_run_time, reason: error.to_string() })
             }
             (Err(_), Err(error)) => {
-                tracing::warn!(seq = row.seq, %error, "a row of the job table has an invalid id");
+                tracing::warn!(%error, "a row of the job table has an invalid id");
                 None
             }
         }
     }
 
-    fn insert_one(
+    /// Encodes jobs, does something with those that can be, and answers for all.
+    fn each_job<T>(
         &self,
-        conn: &mut SqliteConnection,
-        started: &Started,
-        columns: &JobColumns<'_>,
-        conflict: ConflictPolicy,
-    ) -> Result<Result<Inserted, Error>, Fault> {
-        let (tables, id) = (started.tables(), columns.job.id());
-        if jobs::insert(conn, tables, columns)? {
-            return Ok(Ok(Inserted::Added));
+        jobs: &[Job],
+        work: impl FnOnce(&[&JobColumns<'_>]) -> Result<Vec<Result<T, Error>>, Error>,
+    ) -> Result<Vec<Result<T, Error>>, Error> {
+        let encoded: Vec<_> = jobs.iter().map(|job| JobColumns::encode(&self.codec, job)).collect();
+        let good: Vec<&JobColumns<'_>> = encoded.iter().filter_map(|columns| columns.as_ref().ok()).collect();
+        let mut answers = match good.is_empty() {
+            true => Vec::new(),
+            false => work(&good)?,
         }
-        match conflict {
-            ConflictPolicy::Keep => Ok(Ok(Inserted::Kept)),
-            ConflictPolicy::Error => {
-                let message = format!("job identifier \"{id}\" conflicts with an existing job");
-                Ok(Err(Error::new(ErrorKind::AlreadyExists, message)))
-            }
-            ConflictPolicy::Replace => {
-                let row = jobs::find(conn, tables, id.as_str())?;
-                let row = row.ok_or(diesel::result::Error::NotFound)?;
-                let stands = self.decode(started, &row).ok();
-                let stands = stands.filter(|stored| stored.spec.same_schedule(&columns.job.spec));
-                let cursor = encode_cursor(&stands.as_ref().unwrap_or(columns.job).cursor);
-                let columns = JobColumns { job: columns.job, payload: columns.payload.clone(), cursor };
-                jobs::replace(conn, tables, &row, &columns)?;
-                Ok(Ok(Inserted::Replaced))
-            }
-        }
+        .into_iter();
+        let merged = encoded
+            .into_iter()
+            .map(|columns| columns.and_then(|_| answers.next().unwrap_or_else(|| Err(self.unanswered()))));
+        Ok(merged.collect())
     }
 
-    fn update_one(
-        conn: &mut SqliteConnection,
-        tables: &Tables,
-        columns: &JobColumns<'_>,
-    ) -> Result<Result<(), Error>, Fault> {
-        let job = columns.job;
-        let Some(row) = jobs::find(conn, tables, job.id().as_str())? else {
-            let message = format!("no job by the id of \"{}\" was found", job.id());
-            return Ok(Err(Error::new(ErrorKind::NotFound, message)));
-        };
-        if u64::try_from(row.revision) != Ok(job.cursor.revision) {
-            let message = format!("job \"{}\" was changed by somebody else", job.id());
-            return Ok(Err(Error::new(ErrorKind::Stale, message)));
+    fn insert_all(
+        &self,
+        started: &Started,
+        rows: &mut dyn Statements,
+        (jobs, conflict, tried): (&[&JobColumns<'_>], ConflictPolicy, Try),
+    ) -> Result<Vec<Result<Inserted, Error>>, Fault> {
+        let mut answers = Vec::with_capacity(jobs.len());
+        for batch in distinct(jobs, |columns| columns.id()) {
+            let inserted = rows.insert_jobs(batch)?;
+            let taken = batch.iter().zip(&inserted).filter(|(_, inserted)| !**inserted).map(|(it, _)| *it);
+            let taken: Vec<&JobColumns<'_>> = taken.collect();
+            let mut judged = match (conflict, tried) {
+                _ if taken.is_empty() => Vec::new(),
+                (ConflictPolicy::Replace, _) => self.replace_all(started, rows, &taken)?,
+                (_, Try::First) => taken.iter().map(|columns| refuse(columns.id(), conflict)).collect(),
+                (_, Try::AfterUnknown) => judge_again(rows, &taken, conflict)?,
+            }
+            .into_iter();
+            answers.extend(inserted.into_iter().map(|inserted| match inserted {
+                true => Ok(Inserted::Added),
+                false => judged.next().unwrap_or_else(|| Err(self.unanswered())),
+            }));
         }
-        jobs::replace(conn, tables, &row, columns)?;
-        Ok(Ok(()))
+        Ok(answers)
+    }
+
+    /// Replaces jobs that are there. One with the same schedule keeps its cursor.
+    fn replace_all(
+        &self,
+        started: &Started,
+        rows: &mut dyn Statements,
+        jobs: &[&JobColumns<'_>],
+    ) -> Result<Vec<Result<Inserted, Error>>, Fault> {
+        let found = find_by_id(rows, jobs)?;
+        let mut replaced = Vec::with_capacity(jobs.len());
+        for columns in jobs {
+            let row = found.get(columns.id()).ok_or_else(|| vanished(columns.id()))?;
+            let stands = self.decode(started, row).ok();
+            let stands = stands.filter(|stored| stored.spec.same_schedule(&columns.job.spec));
+            let cursor = stands.map_or_else(|| columns.cursor.clone(), |stored| (&stored.cursor).into());
+            replaced.push(JobColumns { job: columns.job, payload: columns.payload.clone(), cursor });
+        }
+        rows.replace_jobs(&replaced.iter().collect::<Vec<_>>())?;
+        Ok(jobs.iter().map(|_| Ok(Inserted::Replaced)).collect())
     }
 
     /// Looks at every quarantined row again: this program may know what another did not.
     fn judge_quarantine_again(&self, started: &Started) -> Result<(), Error> {
-        let tables = started.tables();
-        let rows = started.database.read(|conn| Ok(jobs::quarantined(conn, tables)?))?;
-        let decodes = |row: &&JobRow| self.codec.decode_job(row, &started.context).is_ok();
-        let mended: Vec<&JobRow> = rows.iter().filter(decodes).collect();
+        let rows = started.read(|rows| Ok(rows.quarantined_jobs()?))?;
+        let decodes = |row: &&JobRow| row.decode(&self.codec, &started.context).is_ok();
+        let mended: Vec<&str> = rows.iter().filter(decodes).map(|row| row.id.as_str()).collect();
         if mended.is_empty() {
             return Ok(());
         }
         tracing::info!(jobs = mended.len(), "quarantined jobs decode again");
-        started.database.write(|conn| {
-            mended.iter().try_for_each(|row| jobs::end_quarantine(conn, tables, row))?;
-            Ok(())
-        })
+        started.run(Access::Single, |rows, _| Ok(rows.end_quarantine(&mended)?))
     }
 
-    fn quarantine(&self, started: &Started, token: i64, rows: &[(i64, Error)]) {
-        let tables = started.tables();
-        let done = started.database.write(|conn| {
-            for (seq, reason) in rows {
-                jobs::quarantine(conn, tables, (*seq, token), &reason.to_string())?;
-            }
-            Ok(())
-        });
-        match done {
-            Ok(()) => tracing::warn!(jobs = rows.len(), "jobs that do not decode were quarantined"),
+    fn quarantine(started: &Started, unreadable: &[Unreadable]) {
+        match started.run(Access::Single, |rows, _| Ok(rows.quarantine_jobs(unreadable)?)) {
+            Ok(()) => tracing::warn!(jobs = unreadable.len(), "jobs that do not decode were quarantined"),
             // Their leases end, and they are judged again.
             Err(error) => tracing::warn!(%error, "jobs that do not decode could not be quarantined"),
         }
+    }
+
+    fn encode_commit(&self, commit: JobCommit) -> Result<CommitColumns, Error> {
+        let JobCommit { claim, advance, runs } = commit;
+        let runs = runs.into_iter().map(|run| RunColumns::encode(&self.codec, run));
+        Ok(CommitColumns {
+            seq: count(claim.slot),
+            id: claim.id.as_str().to_owned(),
+            token: count(claim.token.0),
+            cursor: match &advance {
+                Advance::To(cursor) => Some(CursorColumns::from(cursor)),
+                Advance::Remove => None,
+            },
+            runs: runs.collect::<Result<_, _>>()?,
+        })
     }
 }
 
@@ -240,7 +318,7 @@ impl fmt::Debug for SqlStore {
         let started = self.started.read();
         let alias = started.as_ref().map(|started| &started.context.alias);
         f.debug_struct("SqlStore")
-            .field("database", &self.config.location)
+            .field("database", &self.config.location.to_string())
             .field("tables", &self.config.tables)
             .field("alias", &alias)
             .finish()
@@ -253,10 +331,11 @@ impl JobStore for SqlStore {
         if slot.is_some() {
             return Ok(());
         }
-        let database = self.open_database()?;
-        let names: Vec<&str> = context.registry.tasks().map(|task| task.name()).collect();
-        let tasks = self.traits().shared.then(|| serde_json::Value::from(names).to_string());
-        let started = Arc::new(Started { context, database, tasks });
+        let backend = self.open_backend()?;
+        let names: Vec<String> = context.registry.tasks().map(|task| task.name().to_owned()).collect();
+        let json = serde_json::Value::from(names.clone()).to_string();
+        let tasks = self.traits().shared.then_some(KnownTasks { names, json });
+        let started = Arc::new(Started { context, backend, tasks });
         self.judge_quarantine_again(&started)?;
         *slot = Some(started);
         Ok(())
@@ -269,37 +348,20 @@ impl JobStore for SqlStore {
     }
 
     fn traits(&self) -> StoreTraits {
-        StoreTraits { persistent: true, blocking: true, shared: self.config.location != Location::Memory }
+        StoreTraits { persistent: true, blocking: true, shared: self.config.location.is_shared() }
     }
 
     fn insert(&self, jobs: &[Job], conflict: ConflictPolicy) -> Result<Vec<Result<Inserted, Error>>, Error> {
         let started = self.started()?;
-        let encoded: Vec<_> = jobs.iter().map(|job| self.codec.encode_job(job)).collect();
-        if encoded.iter().all(Result::is_err) {
-            return Ok(encoded.into_iter().filter_map(Result::err).map(Err).collect());
-        }
-        started.database.write(|conn| {
-            let answers = encoded.into_iter().map(|columns| match columns {
-                Ok(columns) => self.insert_one(conn, &started, &columns, conflict),
-                Err(error) => Ok(Err(error)),
-            });
-            answers.collect()
+        self.each_job(jobs, |jobs| {
+            started
+                .run(Access::Change, |rows, tried| self.insert_all(&started, rows, (jobs, conflict, tried)))
         })
     }
 
     fn update(&self, jobs: &[Job]) -> Result<Vec<Result<(), Error>>, Error> {
         let started = self.started()?;
-        let encoded: Vec<_> = jobs.iter().map(|job| self.codec.encode_job(job)).collect();
-        if encoded.iter().all(Result::is_err) {
-            return Ok(encoded.into_iter().filter_map(Result::err).map(Err).collect());
-        }
-        started.database.write(|conn| {
-            let answers = encoded.into_iter().map(|columns| match columns {
-                Ok(columns) => Self::update_one(conn, started.tables(), &columns),
-                Err(error) => Ok(Err(error)),
-            });
-            answers.collect()
-        })
+        self.each_job(jobs, |jobs| started.run(Access::Change, |rows, tried| update_all(rows, jobs, tried)))
     }
 
     fn remove(&self, ids: &[JobId]) -> Result<Vec<bool>, Error> {
@@ -307,15 +369,20 @@ impl JobStore for SqlStore {
         if ids.is_empty() {
             return Ok(Vec::new());
         }
-        started.database.write(|conn| {
-            let answers = ids.iter().map(|id| jobs::remove(conn, started.tables(), id.as_str()));
-            Ok(answers.collect::<Result<_, _>>()?)
+        let ids: Vec<&str> = ids.iter().map(JobId::as_str).collect();
+        started.run(Access::Single, |rows, tried| {
+            let mut answers = Vec::with_capacity(ids.len());
+            for batch in distinct(&ids, |id| id) {
+                let removed: HashSet<String> = rows.remove_jobs(batch)?.into_iter().collect();
+                // What is gone after a lost answer is gone as it was asked.
+                answers.extend(batch.iter().map(|id| tried == Try::AfterUnknown || removed.contains(*id)));
+            }
+            Ok(answers)
         })
     }
 
     fn clear(&self) -> Result<usize, Error> {
-        let started = self.started()?;
-        started.database.write(|conn| Ok(jobs::clear(conn, started.tables())?))
+        self.started()?.run(Access::Single, |rows, _| Ok(rows.clear_jobs()?))
     }
 
     fn get(&self, ids: &[JobId]) -> Result<Vec<Option<StoredJob>>, Error> {
@@ -323,51 +390,88 @@ impl JobStore for SqlStore {
         if ids.is_empty() {
             return Ok(Vec::new());
         }
-        let rows: Vec<Option<JobRow>> = started.database.read(|conn| {
-            let found = ids.iter().map(|id| jobs::find(conn, started.tables(), id.as_str()));
-            Ok(found.collect::<Result<_, _>>()?)
-        })?;
-        Ok(rows.iter().map(|row| row.as_ref().and_then(|row| self.stored(&started, row))).collect())
+        let wanted: HashSet<&str> = ids.iter().map(JobId::as_str).collect();
+        let wanted: Vec<&str> = wanted.into_iter().collect();
+        let rows = started.read(|rows| Ok(rows.find_jobs(&wanted, false)?))?;
+        let found: HashMap<&str, &JobRow> = rows.iter().map(|row| (row.id.as_str(), row)).collect();
+        let found = |id: &JobId| found.get(id.as_str()).and_then(|row| self.stored(&started, row));
+        Ok(ids.iter().map(found).collect())
     }
 
+    /// The state of a row is known to the database, except that a row which nobody tried to decode yet may turn out to
+    /// be one for the quarantine.
     fn list(&self, filter: &JobFilter) -> Result<Vec<StoredJob>, Error> {
         let started = self.started()?;
-        let after = filter.after.as_ref();
-        let after = after.map(|place| (place.next_run_time.map(micros), place.id.as_str()));
-        let limit = limit_of(filter.limit);
-        let rows = started.database.read(|conn| Ok(jobs::list(conn, started.tables(), after, limit)?))?;
-        Ok(rows.iter().filter_map(|row| self.stored(&started, row)).collect())
+        let wanted = filter.limit.unwrap_or(usize::MAX);
+        let mut after =
+            filter.after.clone().map(|place| (place.next_run_time.map(to_micros), String::from(place.id)));
+        let mut found = Vec::new();
+        while found.len() < wanted {
+            let limit = match (filter.limit, filter.state) {
+                (None, _) => i64::MAX,
+                (Some(_), Some(_)) => PAGE,
+                (Some(limit), None) => limit_of(limit - found.len()),
+            };
+            let page = JobPage {
+                after: after.as_ref().map(|(time, id)| (*time, id.as_str())),
+                task: filter.task.as_deref(),
+                state: filter.state.and_then(state_of),
+                limit,
+            };
+            let rows = started.read(|rows| Ok(rows.list_jobs(page)?))?;
+            let decoded = rows.iter().filter_map(|row| self.stored(&started, row));
+            found.extend(decoded.filter(|stored| filter.admits(stored)).take(wanted - found.len()));
+            match rows.last() {
+                Some(last) if limit_of(rows.len()) >= limit => {
+                    after = Some((last.next_run_time, last.id.clone()))
+                }
+                _ => break,
+            }
+        }
+        Ok(found)
+    }
+
+    /// Rows that do not decode count as quarantined once somebody found that out.
+    fn job_counts(&self) -> Result<JobCounts, Error> {
+        let counts = self.started()?.read(|rows| Ok(rows.count_jobs()?))?;
+        Ok(job_counts(&counts))
     }
 
     fn next_wakeup(&self) -> Result<Option<DateTime<Utc>>, Error> {
-        let started = self.started()?;
-        let next = started.database.read(|conn| Ok(jobs::next_wakeup(conn, started.tables())?))?;
-        next.map(time).transpose()
+        let next = self.started()?.read(|rows| Ok(rows.next_job()?))?;
+        next.map(from_micros).transpose()
+    }
+
+    fn recover(&self, owner: &str) -> Result<(), Error> {
+        self.started()?.run(Access::Change, |rows, _| Ok(rows.recover(owner)?))
     }
 
     fn claim_due(&self, request: &ClaimRequest) -> Result<Vec<ClaimedJob>, Error> {
         let started = self.started()?;
-        let (now, tables) = (started.now(), started.tables());
-        let due = Due { at: request.now.timestamp_micros(), limit: limit_of(Some(request.limit)) };
-        if request.limit == 0 || !started.database.read(|conn| Ok(jobs::is_due(conn, tables, due, now)?))? {
+        let due = due_of(request);
+        if request.limit == 0 || started.is_idle(|rows| Ok(rows.is_job_due(due)?))? {
             return Ok(Vec::new());
         }
-        let lease = Lease { owner: &request.owner, now, until: started.lease_end(request.lease) };
-        let (token, rows) = started.database.write(|conn| Ok(jobs::claim(conn, tables, due, lease)?))?;
+        let lease = lease_of(request);
+        let mut rows = started.run(Access::Claim, |rows, _| Ok(rows.claim_jobs(due, lease)?))?;
+        rows.sort_unstable_by(|left, right| left.place().cmp(&right.place()));
         let mut unreadable = Vec::new();
         let mut claimed = Vec::with_capacity(rows.len());
         for row in rows {
-            match self.codec.decode_job(&row, &started.context) {
+            match row.decode(&self.codec, &started.context) {
                 Ok(job) => {
-                    let (id, slot) = (job.id().clone(), row.seq.cast_unsigned());
-                    let claim = Claim { id, token: FencingToken(token.cast_unsigned()), slot };
+                    let token = FencingToken(row.token.cast_unsigned());
+                    let claim = Claim { id: job.id().clone(), token, slot: row.seq.cast_unsigned() };
                     claimed.push(ClaimedJob { job, claim });
                 }
-                Err(error) => unreadable.push((row.seq, error)),
+                Err(error) => {
+                    let JobRow { id, token, .. } = row;
+                    unreadable.push(Unreadable { id, token, reason: error.to_string() });
+                }
             }
         }
         if !unreadable.is_empty() {
-            self.quarantine(&started, token, &unreadable);
+            Self::quarantine(&started, &unreadable);
         }
         Ok(claimed)
     }
@@ -377,22 +481,28 @@ impl JobStore for SqlStore {
         if commits.is_empty() {
             return Ok(Vec::new());
         }
-        let encoded = commits.into_iter().map(|JobCommit { claim, advance, runs }| {
-            let runs: Result<Vec<RunColumns>, Error> =
-                runs.into_iter().map(|run| self.codec.encode_run(run)).collect();
-            Ok((claim, advance, runs?))
-        });
+        let encoded = commits.into_iter().map(|commit| self.encode_commit(commit));
         let encoded = encoded.collect::<Result<Vec<_>, Error>>()?;
-        let tables = started.tables();
-        started.database.write(|conn| {
-            let committed = encoded.iter().map(|(claim, advance, runs)| {
-                Ok(match jobs::advance(conn, tables, claim, advance)? {
-                    true => Committed::Applied { skipped: admit(conn, tables, runs)? },
-                    false => Committed::Stale,
-                })
-            });
-            committed.collect()
-        })
+        let commits: Vec<&CommitColumns> = encoded.iter().collect();
+        let answers = started.run(Access::Single, |rows, tried| {
+            let mut answers = Vec::with_capacity(commits.len());
+            for batch in distinct(&commits, |commit| &commit.id) {
+                let mut done = rows.commit(batch)?;
+                if tried == Try::AfterUnknown {
+                    read_back(rows, batch, &mut done)?;
+                }
+                answers.extend(done);
+            }
+            Ok(answers)
+        })?;
+        let committed = encoded.iter().zip(answers).map(|(commit, answer)| match answer {
+            Some(skipped) => {
+                let fire_time = |place: usize| commit.runs.get(place).map(|run| run.run.fire_time);
+                Committed::Applied { skipped: skipped.into_iter().filter_map(fire_time).collect() }
+            }
+            None => Committed::Stale,
+        });
+        Ok(committed.collect())
     }
 
     fn runs(&self) -> Option<&dyn RunQueue> {
@@ -400,36 +510,161 @@ impl JobStore for SqlStore {
     }
 }
 
-/// Queues the runs of one commit as its overlap policy says; answers the fire times that it skipped. A place that is
-/// free before the commit is enough for all of its runs.
-fn admit(
-    conn: &mut SqliteConnection,
-    tables: &Tables,
-    runs: &[RunColumns],
-) -> Result<Vec<DateTime<Utc>>, Fault> {
-    let mut is_full = None;
-    let mut skipped = Vec::new();
-    for columns in runs {
-        let QueuedRun { job_id, options, fire_time, .. } = &columns.run;
-        let may_skip = job_id.as_ref().filter(|_| options.overlap == Overlap::Skip);
-        let skips = match (may_skip, is_full) {
-            (None, _) => false,
-            (Some(_), Some(full)) => full,
-            (Some(job_id), None) => {
-                let full = runs::is_job_full(conn, tables, job_id.as_str(), options.max_instances)?;
-                *is_full.insert(full)
-            }
-        };
-        if !skips {
-            runs::insert(conn, tables, columns)?;
-        } else if !runs::is_known(conn, tables, columns)? {
-            skipped.push(*fire_time);
+/// Replaces jobs whose revision is the given one.
+fn update_all(
+    rows: &mut dyn Statements,
+    jobs: &[&JobColumns<'_>],
+    tried: Try,
+) -> Result<Vec<Result<(), Error>>, Fault> {
+    let mut answers = Vec::with_capacity(jobs.len());
+    for batch in distinct(jobs, |columns| columns.id()) {
+        let found = find_by_id(rows, batch)?;
+        let mut changed = Vec::with_capacity(batch.len());
+        for columns in batch {
+            let id = columns.id();
+            answers.push(match found.get(id) {
+                None => {
+                    let message = format!("no job by the id of \"{id}\" was found");
+                    Err(Error::new(ErrorKind::NotFound, message))
+                }
+                Some(row) if row.revision == columns.revision() => {
+                    changed.push(*columns);
+                    Ok(())
+                }
+                Some(row) if tried == Try::AfterUnknown && is_successor(row, columns) => Ok(()),
+                Some(_) => {
+                    let message = format!("job \"{id}\" was changed by somebody else");
+                    Err(Error::new(ErrorKind::Stale, message))
+                }
+            });
+        }
+        if !changed.is_empty() {
+            rows.replace_jobs(&changed)?;
         }
     }
-    Ok(skipped)
+    Ok(answers)
 }
 
-/// A limit as SQLite counts: less than zero is none.
-pub(crate) fn limit_of(limit: Option<usize>) -> i64 {
-    limit.map_or(-1, |limit| i64::try_from(limit).unwrap_or(i64::MAX))
+/// Whether a row is what writing these columns over their revision makes.
+fn is_successor(row: &JobRow, columns: &JobColumns<'_>) -> bool {
+    row.revision == columns.revision().saturating_add(1) && row.payload == columns.payload
+}
+
+/// The answer for a job whose id is taken.
+fn refuse(id: &str, conflict: ConflictPolicy) -> Result<Inserted, Error> {
+    if conflict == ConflictPolicy::Keep {
+        return Ok(Inserted::Kept);
+    }
+    let message = format!("job identifier \"{id}\" conflicts with an existing job");
+    Err(Error::new(ErrorKind::AlreadyExists, message))
+}
+
+/// The answers for jobs whose ids are taken, perhaps by an insert whose answer was lost.
+fn judge_again(
+    rows: &mut dyn Statements,
+    jobs: &[&JobColumns<'_>],
+    conflict: ConflictPolicy,
+) -> Result<Vec<Result<Inserted, Error>>, Fault> {
+    let found = find_by_id(rows, jobs)?;
+    let is_ours = |columns: &JobColumns<'_>| {
+        let row = found.get(columns.id());
+        row.is_some_and(|row| row.revision == columns.revision() && row.payload == columns.payload)
+    };
+    let judged = jobs.iter().map(|columns| match is_ours(columns) {
+        true => Ok(Inserted::Added),
+        false => refuse(columns.id(), conflict),
+    });
+    Ok(judged.collect())
+}
+
+/// The locked rows of jobs.
+fn find_by_id(rows: &mut dyn Statements, jobs: &[&JobColumns<'_>]) -> Result<HashMap<String, JobRow>, Fault> {
+    let ids: Vec<&str> = jobs.iter().map(|columns| columns.id()).collect();
+    Ok(rows.find_jobs(&ids, true)?.into_iter().map(|row| (row.id.clone(), row)).collect())
+}
+
+/// A job was there a moment ago, and is not any more.
+fn vanished(id: &str) -> Fault {
+    Error::new(ErrorKind::Unavailable, format!("job \"{id}\" was removed at the same moment")).into()
+}
+
+/// Tells stale commits from those that an earlier try has made: a row keeps the token of the claim that it was committed
+/// under.
+fn read_back(
+    rows: &mut dyn Statements,
+    commits: &[&CommitColumns],
+    answers: &mut [Answer],
+) -> Result<(), Fault> {
+    let stale = commits.iter().zip(answers).filter(|(_, answer)| answer.is_none());
+    let stale: Vec<(&&CommitColumns, &mut Answer)> = stale.collect();
+    if stale.is_empty() {
+        return Ok(());
+    }
+    let ids: Vec<&str> = stale.iter().map(|(commit, _)| commit.id.as_str()).collect();
+    let found: HashMap<String, i64> =
+        rows.find_jobs(&ids, false)?.into_iter().map(|row| (row.id, row.token)).collect();
+    for (commit, answer) in stale {
+        let runs: Vec<&RunColumns> = commit.runs.iter().collect();
+        let known = if runs.is_empty() { Vec::new() } else { rows.known_runs(&runs)? };
+        let was_made = match (&commit.cursor, found.get(&commit.id)) {
+            (Some(_), Some(token)) => *token == commit.token,
+            (None, None) => known.is_empty() || known.contains(&true),
+            _ => false,
+        };
+        if was_made {
+            let skipped = known.iter().enumerate().filter(|(_, known)| !**known).map(|(place, _)| place);
+            *answer = Some(skipped.collect());
+        }
+    }
+    Ok(())
+}
+
+/// The longest runs of neighbours in which no key comes twice.
+pub(crate) fn distinct<'a, T, K: AsRef<str> + ?Sized + 'a>(
+    items: &'a [T],
+    key: impl Fn(&'a T) -> &'a K,
+) -> Vec<&'a [T]> {
+    let mut seen = HashSet::with_capacity(items.len());
+    let (mut batches, mut start) = (Vec::new(), 0);
+    for (at, item) in items.iter().enumerate() {
+        if !seen.insert(key(item).as_ref()) {
+            batches.push(&items[start..at]);
+            start = at;
+            seen.clear();
+            seen.insert(key(item).as_ref());
+        }
+    }
+    if start < items.len() {
+        batches.push(&items[start..]);
+    }
+    batches
+}
+
+/// The state that rows have in the database; those for the quarantine are known only when they are decoded.
+fn state_of(state: JobState) -> Option<i64> {
+    match state {
+        JobState::Scheduled => Some(job_state::SCHEDULED),
+        JobState::Paused => Some(job_state::PAUSED),
+        JobState::Finished => Some(job_state::FINISHED),
+        JobState::Suspended => Some(job_state::SUSPENDED),
+        JobState::Quarantined => None,
+    }
+}
+
+pub(crate) fn due_of(request: &ClaimRequest) -> Due {
+    Due { at: request.now.timestamp_micros(), limit: limit_of(request.limit) }
+}
+
+pub(crate) fn lease_of(request: &ClaimRequest) -> Lease<'_> {
+    Lease { owner: &request.owner, micros: lease_micros(request.lease) }
+}
+
+/// The length of a lease; short enough that a moment can be added.
+pub(crate) fn lease_micros(lease: Duration) -> i64 {
+    micros_of(lease).min(i64::MAX / 4)
+}
+
+/// A number of rows as databases count.
+pub(crate) fn limit_of(limit: usize) -> i64 {
+    i64::try_from(limit).unwrap_or(i64::MAX)
 }

@@ -1,4 +1,5 @@
 //! The whole scheduler on a SQLite store.
+#![cfg(feature = "sqlite")]
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -1,7 +1,7 @@
 //! The suites of [`Executor`]'s guarantees.
 //!
 //! [`executor_suite!`](crate::executor_suite) uses tasks that are known by name, so that an executor may run them in
-//! another process. [`pool_suite!`](crate::pool_suite) holds runs back with a [`Gate`](crate::Gate), which needs tasks
+//! another process. [`pool_suite!`](crate::pool_suite) holds runs back with a [`Gate`], which needs tasks
 //! of the same process that run beside the test.
 
 mod pool;
@@ -20,7 +20,7 @@ pub use self::pool::*;
 pub use self::portable::*;
 use crate::clock::SimClock;
 use crate::jobs::{execution_with, run_id, task};
-use crate::sink::{PATIENCE, RecordingSink};
+use crate::sink::{Gate, PATIENCE, RecordingSink};
 
 /// Tests an executor, one test for each case.
 ///
@@ -38,6 +38,8 @@ macro_rules! executor_suite {
             executor_runs_async_tasks,
             executor_judges_lateness_again,
             executor_skips_cancelled_runs,
+            executor_ends_runs_that_are_asked_to_stop,
+            executor_tells_of_timeouts,
             executor_shows_the_deadline,
             executor_shows_the_run,
             executor_finishes_a_thousand_quick_runs,
@@ -71,6 +73,29 @@ macro_rules! pool_suite {
     };
 }
 
+/// Tests an executor that runs beside its caller, in other processes that know the [sample tasks](crate::jobs::tasks);
+/// to be used beside [`executor_suite!`](crate::executor_suite). The fixture says how
+/// [`wide`](ExecutorFixture::with_width) it is.
+///
+/// These are the cases of [`pool_suite!`](crate::pool_suite) without those whose tasks have to reach their executor.
+#[macro_export]
+macro_rules! process_suite {
+    ($make:expr) => {
+        $crate::suite! { executor, || $crate::ExecutorFixture::across_processes($make().into());
+            executor_runs_side_by_side,
+            executor_starts_in_order,
+            executor_refuses_when_full,
+            executor_takes_runs_from_many_threads,
+            executor_lets_runs_stop_early,
+            executor_cancels_by_force_or_not_at_all,
+            executor_shutdown_waits,
+            executor_shutdown_waits_at_most,
+            executor_shutdown_now_returns,
+            executor_restarts_beside_an_old_run,
+        }
+    };
+}
+
 /// An executor under test, with the sink that hears of its runs.
 pub struct ExecutorFixture {
     /// The executor; the suites start it.
@@ -80,6 +105,7 @@ pub struct ExecutorFixture {
     /// The time by which lateness is judged.
     pub clock: SimClock,
     width: Option<usize>,
+    is_across_processes: bool,
     _kept: Option<Box<dyn Any + Send + Sync>>,
 }
 
@@ -101,7 +127,14 @@ impl ExecutorFixture {
     /// An executor that runs any number of runs side by side.
     pub fn new(executor: Arc<dyn Executor>) -> Self {
         let clock = SimClock::default();
-        Self { executor, sink: RecordingSink::new(clock.clone()), clock, width: None, _kept: None }
+        Self {
+            executor,
+            sink: RecordingSink::new(clock.clone()),
+            clock,
+            width: None,
+            is_across_processes: false,
+            _kept: None,
+        }
     }
 
     /// Exactly so many runs go on side by side, at least one; those that follow wait.
@@ -109,6 +142,18 @@ impl ExecutorFixture {
     pub fn with_width(mut self, width: usize) -> Self {
         self.width = Some(width);
         self
+    }
+
+    /// Runs are held back at gates that other processes see.
+    #[must_use]
+    pub fn across_processes(mut self) -> Self {
+        self.is_across_processes = true;
+        self
+    }
+
+    /// A gate for this executor's runs.
+    pub(crate) fn gate(&self) -> Arc<Gate> {
+        if self.is_across_processes { Gate::across_processes() } else { Gate::new() }
     }
 
     /// Something, such as a runtime, that lives as long as the fixture.

@@ -5,14 +5,17 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use sched_core::{
-    Args, Call, Cursor, Error, Execution, Factory, Job, JobId, JobOptions, JobSettings, JobSpec, JobStatus,
-    Plugin, QueuedRun, Registry, Run, RunContext, RunId, RunSink, Scheduler, Section, Task, TaskError,
-    TaskRef, Trigger,
+    Args, Call, CancelToken, Cursor, Error, Execution, Factory, Job, JobId, JobOptions, JobSettings, JobSpec,
+    JobStatus, Plugin, QueuedRun, Registry, Run, RunContext, RunId, RunSink, Scheduler, Section, Task,
+    TaskError, TaskRef, Trigger,
 };
 use serde_json::{Value, json};
+
+use crate::sink::{PATIENCE, pass_in_directory};
 
 /// The first of May 2024, noon: where simulated clocks begin.
 pub const NOON: DateTime<Utc> = match NaiveDate::from_ymd_opt(2024, 5, 1) {
@@ -46,8 +49,14 @@ pub const FAIL: &str = "testkit.fail";
 pub const PANIC: &str = "testkit.panic";
 /// Answers with what it can see of its run: an object with `run`, `job`, `attempt`, `deadline` and `current`.
 pub const LOOK: &str = "testkit.look";
+/// Waits until it is asked to stop and then fails with the message `stopped`; gives up after a while.
+pub const WAIT: &str = "testkit.wait";
 /// Does nothing, and at most two runs of it do so at once.
 pub const LIMITED: &str = "testkit.limited";
+/// Waits at a [`Gate`](crate::Gate) across processes, whatever it is asked.
+pub const GATE: &str = "testkit.gate";
+/// The same until it is asked to stop.
+pub const CANCELLABLE_GATE: &str = "testkit.cancellable_gate";
 
 /// The sample tasks. A process that runs the tasks of others registers them under the same names.
 pub fn tasks() -> Vec<Arc<Task>> {
@@ -60,7 +69,22 @@ pub fn tasks() -> Vec<Arc<Task>> {
     let fail = Task::new(FAIL, |_, _| Err::<(), _>(TaskError::new("deliberate")));
     let panic = Task::new(PANIC, |_, _| -> () { panic!("deliberate") });
     let limited = Task::new(LIMITED, |_, _| ()).with_max_instances(2);
-    [echo, echo_later, fail, panic, Task::new(LOOK, |context, _| look(context)), limited].map(Arc::new).into()
+    let gate = Task::new(GATE, |context, args| pass_in_directory(context, args, &CancelToken::new()));
+    let cancellable = Task::new(CANCELLABLE_GATE, |context, args| {
+        pass_in_directory(context, args, &context.cancel_token())
+    });
+    let look = Task::new(LOOK, |context, _| look(context));
+    let wait = Task::new(WAIT, |context, _| wait(context));
+    [echo, echo_later, fail, panic, look, wait, limited, gate, cancellable].map(Arc::new).into()
+}
+
+/// A token wakes futures only, so it is looked at again and again.
+fn wait(context: &RunContext) -> Result<(), TaskError> {
+    let begin = Instant::now();
+    while !context.is_cancelled() && begin.elapsed() < PATIENCE {
+        std::thread::park_timeout(Duration::from_millis(1));
+    }
+    Err(TaskError::new("stopped"))
 }
 
 /// The sample task of that name.

@@ -1,6 +1,12 @@
 //! The suite of [`RunQueue`]'s guarantees, for stores that have one.
 
+mod batches;
+mod cancelling;
+mod filtering;
+mod keys;
 mod limits;
+mod outliving;
+mod retrying;
 mod rows;
 
 use std::collections::BTreeSet;
@@ -8,10 +14,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use sched_core::{ClaimedRun, FinishedRun, Outcome, QueuedRun, RunClaim, RunId, RunQueue};
+use sched_core::{ClaimRequest, ClaimedRun, FinishedRun, Outcome, QueuedRun, RunClaim, RunId, RunQueue};
 use serde_json::Value;
 
+pub use self::batches::*;
+pub use self::cancelling::*;
+pub use self::filtering::*;
+pub use self::keys::*;
 pub use self::limits::*;
+pub use self::outliving::*;
+pub use self::retrying::*;
 pub use self::rows::*;
 use crate::jobs::{NOON, noon_plus, run_id, sample_queued};
 #[doc(hidden)]
@@ -46,6 +58,62 @@ macro_rules! queue_suite {
             queue_counts_rows,
             queue_runs_outlive_their_job,
             queue_says_when_to_wake,
+            queue_tries_again,
+            queue_cancels_what_waits,
+            queue_cancels_what_a_limit_holds_back,
+            queue_counts_what_is_tried_again_as_unfinished,
+            queue_refuses_to_try_again_for_a_stale_owner,
+            queue_frees_the_place_of_what_is_tried_again,
+            queue_keeps_the_history_of_a_result,
+            queue_counts_lost_attempts_and_not_released_ones,
+            queue_claims_what_was_lost_without_a_reap,
+            queue_lease_holds_at_its_very_end,
+            queue_puts_back_into_the_order,
+            queue_release_ends_the_claim,
+            queue_shows_owners_and_leases,
+            queue_keeps_the_limit_of_a_key,
+            queue_passes_over_a_full_key,
+            queue_frees_the_place_of_a_key,
+            queue_keeps_all_limits_at_once,
+            queue_keeps_the_limits_in_a_race,
+            queue_leaves_unknown_tasks,
+            queue_skips_only_for_runs_of_the_job,
+            queue_lists_what_is_asked_for,
+            queue_lists_spans_to_the_microsecond,
+            queue_pages_through_a_filter,
+            queue_cleanup_keeps_the_newest,
+            queue_cleanup_leaves_the_unfinished,
+            queue_cleanup_goes_by_each_time_to_live,
+            queue_takes_empty_batches,
+            queue_takes_a_thousand_runs_at_once,
+            queue_claims_at_most_the_limit,
+            queue_answers_each_claim,
+            queue_orders_equal_times_by_id,
+            queue_keeps_far_times,
+            queue_keeps_any_value,
+            queue_keeps_the_kind_of_a_failure,
+            queue_tells_jobs_apart,
+            queue_commits_nothing_for_a_removed_job,
+            queue_commits_each_job_for_itself,
+            queue_claims_once_among_eight,
+            queue_finishes_once_among_eight,
+            queue_takes_a_fire_time_once_among_eight,
+            queue_is_shared_by_its_handles,
+        }
+    };
+}
+
+/// Tests what only the run queue of a persistent store does; to be used beside [`queue_suite!`]. The fixture must have a
+/// [`corruption of runs`](StoreFixture::with_run_corruption).
+#[macro_export]
+macro_rules! persistent_queue_suite {
+    ($make:expr) => {
+        $crate::suite! { queue, $make;
+            queue_recovers_an_owner,
+            queue_keeps_runs_over_a_restart,
+            queue_abandons_what_does_not_decode,
+            queue_tells_of_values_that_are_too_long,
+            queue_refuses_long_payloads,
         }
     };
 }
@@ -100,9 +168,10 @@ pub fn queue_claims_once(fixture: StoreFixture) {
     fixture.enqueue((0..RUNS).map(|number| sample_queued(number, NOON)));
     let claim_all = |queue: &dyn RunQueue, owner: &str| {
         let places = [(Arc::from("default"), 7)];
+        let request = ClaimRequest { lease: Duration::from_secs(600), ..fixture.request(owner, NOON, 7) };
         let mut claims = Vec::new();
         loop {
-            let claimed = queue.claim(&fixture.request(owner, NOON, 7), &places).expect("claim");
+            let claimed = queue.claim(&request, &places).expect("claim");
             if claimed.is_empty() {
                 return claims;
             }

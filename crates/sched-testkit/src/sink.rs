@@ -1,14 +1,19 @@
 //! What hears of runs in a test, and what holds them back: [`RecordingSink`] and [`Gate`]. Both wait on conditions, with
-//! a deadline.
+//! a deadline. A gate may stand in a directory, for runs in other processes.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+use std::{fs, thread};
 
 use chrono::{DateTime, Utc};
 use parking_lot::{Condvar, Mutex};
-use sched_core::{CancelToken, Clock, Run, RunId, RunReport, RunSink, Task, TaskError};
+use sched_core::{Args, CancelToken, Clock, Run, RunContext, RunId, RunReport, RunSink, Task, TaskError};
+use serde_json::{Value, json};
 
 use crate::clock::SimClock;
+use crate::jobs::{CANCELLABLE_GATE, GATE, task};
 
 /// How long anything is waited for before a test fails.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -24,6 +29,7 @@ pub struct RecordingSink {
 #[derive(Debug, Default)]
 struct Heard {
     started: Vec<RunId>,
+    timed: Vec<(RunId, Duration)>,
     reports: Vec<RunReport>,
 }
 
@@ -36,6 +42,11 @@ impl RecordingSink {
     /// The runs that have started, in order.
     pub fn started(&self) -> Vec<RunId> {
         self.heard.lock().started.clone()
+    }
+
+    /// The runs of which it was said, before they started, how long they may take; in order.
+    pub fn timed(&self) -> Vec<(RunId, Duration)> {
+        self.heard.lock().timed.clone()
     }
 
     /// The reports so far, in order.
@@ -82,6 +93,12 @@ impl RunSink for RecordingSink {
         self.more.notify_all();
     }
 
+    fn timed(&self, run: &Arc<Run>, timeout: Duration) {
+        let mut heard = self.heard.lock();
+        assert!(!heard.started.contains(&run.id), "its timeout was told after its start");
+        heard.timed.push((run.id, timeout));
+    }
+
     fn finished(&self, report: RunReport) {
         self.heard.lock().reports.push(report);
         self.more.notify_all();
@@ -93,6 +110,8 @@ impl RunSink for RecordingSink {
 pub struct Gate {
     state: Mutex<GateState>,
     changed: Condvar,
+    /// Where it stands when the runs are in other processes.
+    directory: Option<PathBuf>,
 }
 
 #[derive(Debug, Default)]
@@ -107,8 +126,28 @@ impl Gate {
         Arc::default()
     }
 
+    /// A gate that is shut, for runs in other processes: its tasks are those of [`tasks`](crate::jobs::tasks).
+    pub fn across_processes() -> Arc<Self> {
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let directory = std::env::temp_dir().join(format!("sched-gate-{}-{number}", std::process::id()));
+        // What a killed test of the same number left behind.
+        let _ = fs::remove_dir_all(&directory);
+        fs::create_dir(&directory).expect("a directory for the gate");
+        let (state, changed) = (Mutex::default(), Condvar::new());
+        Arc::new(Self { state, changed, directory: Some(directory) })
+    }
+
+    /// The arguments of its tasks.
+    pub fn args(&self) -> Value {
+        self.directory.as_ref().map_or(Value::Null, |directory| json!([directory]))
+    }
+
     /// Lets everybody through from now on.
     pub fn open(&self) {
+        if let Some(directory) = &self.directory {
+            fs::write(directory.join(OPEN), "").expect("the gate can be opened");
+        }
         self.state.lock().open = true;
         self.changed.notify_all();
     }
@@ -120,6 +159,11 @@ impl Gate {
 
     /// Waits until so many are waiting at it; panics when they do not come.
     pub fn wait_for(&self, count: usize) {
+        if let Some(directory) = &self.directory {
+            let come = || fs::read_dir(directory).map_or(0, |entries| entries.count()) >= count;
+            assert!(poll(come), "fewer than {count} came to the gate");
+            return;
+        }
         let mut state = self.state.lock();
         let waited = self.changed.wait_while_for(&mut state, |state| state.waiting < count, PATIENCE);
         assert!(!waited.timed_out(), "only {} of {count} came to the gate", state.waiting);
@@ -127,12 +171,18 @@ impl Gate {
 
     /// A task that waits at the gate, whatever it is asked.
     pub fn task(self: &Arc<Self>) -> Arc<Task> {
+        if self.directory.is_some() {
+            return task(GATE);
+        }
         let gate = Arc::clone(self);
         Arc::new(Task::new("gate", move |_, _| gate.pass()))
     }
 
     /// A task that waits at the gate until it is asked to stop.
     pub fn cancellable_task(self: &Arc<Self>) -> Arc<Task> {
+        if self.directory.is_some() {
+            return task(CANCELLABLE_GATE);
+        }
         let gate = Arc::clone(self);
         Arc::new(Task::new("cancellable gate", move |context, _| {
             match gate.pass_unless(&context.cancel_token()) {
@@ -157,4 +207,49 @@ impl Gate {
         state.waiting -= 1;
         state.open
     }
+}
+
+impl Drop for Gate {
+    fn drop(&mut self) {
+        if let Some(directory) = &self.directory {
+            // Whoever still waits takes a gate that is gone for an open one.
+            let _ = fs::remove_dir_all(directory);
+        }
+    }
+}
+
+/// The file that opens a gate in a directory.
+const OPEN: &str = "open";
+
+/// Waits at a gate in the directory that is the first argument, until it is open or the token is cancelled.
+pub(crate) fn pass_in_directory(
+    context: &RunContext,
+    args: &Args,
+    token: &CancelToken,
+) -> Result<(), TaskError> {
+    let directory = args.positional().first().and_then(Value::as_str).map(Path::new);
+    let directory = directory.ok_or_else(|| TaskError::arguments("no directory"))?;
+    let mark = directory.join(context.run().id.to_string());
+    fs::write(&mark, "").map_err(TaskError::from)?;
+    let is_open = || directory.join(OPEN).exists() || !directory.exists();
+    let came = poll(|| is_open() || token.is_cancelled());
+    // The directory may be gone.
+    let _ = fs::remove_file(mark);
+    match (came, is_open()) {
+        (false, _) => Err(TaskError::new("the gate stays shut")),
+        (true, true) => Ok(()),
+        (true, false) => Err(TaskError::cancelled()),
+    }
+}
+
+/// Looks again and again whether something has come; other processes tell nobody.
+fn poll(come: impl Fn() -> bool) -> bool {
+    let begin = Instant::now();
+    while !come() {
+        if begin.elapsed() > PATIENCE {
+            return false;
+        }
+        thread::sleep(Duration::from_millis(1));
+    }
+    true
 }

@@ -3,24 +3,41 @@
 //! Cases are in modules by subject; each is a function of a [`StoreFixture`] that a store's crate may also call by
 //! itself. They speak to the store only through the trait, so that they say the same of every store.
 
+mod batches;
 mod changing;
 mod claiming;
+mod committing;
+mod filtering;
 mod listing;
+mod naming;
 mod outliving;
+mod quarantine;
+mod racing;
+mod serving;
+mod timing;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::{DateTime, SubsecRound, Utc};
+use chrono::{DateTime, SubsecRound, TimeDelta, Utc};
 use sched_core::{
     Advance, Claim, ClaimRequest, ClaimedJob, Clock, Committed, ConflictPolicy, Error, ErrorKind, Inserted,
-    Job, JobCommit, JobFilter, JobId, JobStore, QueuedRun, StoreContext, StoredJob, SystemClock,
+    Job, JobCommit, JobFilter, JobId, JobStore, QueuedRun, RunId, StoreContext, StoredJob, SystemClock,
 };
 
+pub use self::batches::*;
 pub use self::changing::*;
 pub use self::claiming::*;
+pub use self::committing::*;
+pub use self::filtering::*;
 pub use self::listing::*;
+pub use self::naming::*;
 pub use self::outliving::*;
+pub use self::quarantine::*;
+pub(crate) use self::racing::race;
+pub use self::racing::*;
+pub use self::serving::*;
+pub use self::timing::*;
 use crate::clock::SimClock;
 use crate::jobs::{cursor_at, job_id, registry};
 
@@ -68,6 +85,56 @@ macro_rules! store_suite {
             store_says_when_to_wake,
             store_judges_closures,
             store_restarts,
+            store_lists_by_task,
+            store_lists_by_state,
+            store_pages_through_a_filter,
+            store_pages_across_equal_times,
+            store_pages_go_on_after_a_removed_job,
+            store_counts_jobs,
+            store_orders_ids_by_bytes,
+            store_looks_up_in_the_order_asked,
+            store_lists_nothing_when_empty,
+            store_takes_ids_of_every_length,
+            store_tells_ids_apart_by_case,
+            store_tells_ids_apart_by_spaces,
+            store_tells_ids_apart_by_accents,
+            store_takes_ids_that_look_like_syntax,
+            store_keeps_any_argument,
+            store_keeps_jobs_of_unknown_tasks,
+            store_replaces_the_whole_job,
+            store_keeps_far_times,
+            store_claims_to_the_microsecond,
+            store_keeps_every_time_of_a_cursor,
+            store_wakes_for_what_comes_first,
+            store_gives_each_lease_its_time,
+            store_commits_change_the_cursor_only,
+            store_commits_reschedule,
+            store_commits_remove,
+            store_commits_of_a_removed_job_are_stale,
+            store_commits_of_a_paused_job_are_stale,
+            store_claims_outlast_what_changes_nothing,
+            store_commits_at_the_very_end_of_a_lease,
+            store_claims_of_a_batch_end_each_for_itself,
+            store_takes_empty_batches,
+            store_takes_a_thousand_jobs_at_once,
+            store_claims_all_without_a_limit,
+            store_refuses_a_duplicate_in_a_batch,
+            store_keeps_the_first_of_a_batch,
+            store_replaces_by_the_last_of_a_batch,
+            store_updates_a_job_once_in_a_batch,
+            store_removes_a_job_once_in_a_batch,
+            store_commits_a_claim_once_in_a_batch,
+            store_answers_in_the_order_of_the_batch,
+            store_keeps_jobs_of_its_own,
+            store_claims_once_among_eight,
+            store_inserts_once_among_eight,
+            store_takes_crossed_batches,
+            store_loses_no_update_among_eight,
+            store_removes_once_among_eight,
+            store_commits_once_among_eight,
+            store_removal_wins_over_a_commit,
+            store_update_wins_over_a_commit,
+            store_lists_whole_while_others_write,
         }
     };
 }
@@ -81,6 +148,26 @@ macro_rules! persistent_store_suite {
             store_keeps_jobs_over_a_restart,
             store_quarantines_what_does_not_decode,
             store_is_shared_by_its_handles,
+            store_recovers_an_owner,
+            store_keeps_claims_over_a_restart,
+            store_pages_across_quarantined_rows,
+            store_counts_quarantined_rows,
+            store_looks_quarantined_rows_up,
+            store_replaces_a_quarantined_row,
+            store_claims_past_spoiled_rows,
+            store_refuses_long_payloads,
+        }
+    };
+}
+
+/// Tests a store on a server with a clock of its own, with and without a run queue; to be used beside the others. The
+/// fixture must have a [`peer`](StoreFixture::with_peer) and be [`with_server_clock`](StoreFixture::with_server_clock).
+#[macro_export]
+macro_rules! server_store_suite {
+    ($make:expr) => {
+        $crate::suite! { store, $make;
+            store_judges_leases_by_the_servers_clock,
+            queue_judges_leases_by_the_servers_clock,
         }
     };
 }
@@ -92,11 +179,13 @@ pub struct StoreFixture {
     /// A second handle on the same data, as another process would have; the same store when there is none.
     pub peer: Arc<dyn JobStore>,
     time: Time,
-    corrupt: Option<Corruption>,
+    corrupt: Option<Corruption<JobId>>,
+    corrupt_run: Option<Corruption<RunId>>,
+    max_payload: usize,
 }
 
-/// Spoils the row of a job.
-type Corruption = Box<dyn Fn(&JobId) + Send + Sync>;
+/// Spoils the row of a job or a run.
+type Corruption<Id> = Box<dyn Fn(&Id) + Send + Sync>;
 
 /// By what leases are judged.
 enum Time {
@@ -110,19 +199,37 @@ impl<S: JobStore> From<Arc<S>> for StoreFixture {
     }
 }
 
-/// The store of a case, started.
+/// What a suite may be given: an `Arc` of a store, a [`StoreFixture`], or nothing where the store's server is absent.
 #[doc(hidden)]
-pub fn fixture<F: Into<StoreFixture>>(make: impl Fn() -> F) -> StoreFixture {
-    let fixture: StoreFixture = make().into();
-    fixture.start();
-    fixture
+pub trait IntoFixture {
+    fn into_fixture(self) -> Option<StoreFixture>;
+}
+
+impl<F: Into<StoreFixture>> IntoFixture for F {
+    fn into_fixture(self) -> Option<StoreFixture> {
+        Some(self.into())
+    }
+}
+
+impl IntoFixture for Option<StoreFixture> {
+    fn into_fixture(self) -> Option<StoreFixture> {
+        self
+    }
+}
+
+/// The store of a case, started; nothing when its server is absent, which was told.
+#[doc(hidden)]
+pub fn fixture<F: IntoFixture>(make: impl Fn() -> F) -> Option<StoreFixture> {
+    make().into_fixture().inspect(StoreFixture::start)
 }
 
 impl StoreFixture {
     /// A store whose leases end by the clock it is started with.
     pub fn new(store: Arc<dyn JobStore>) -> Self {
         let peer = Arc::clone(&store);
-        Self { store, peer, time: Time::Simulated(SimClock::default()), corrupt: None }
+        let time = Time::Simulated(SimClock::default());
+        let max_payload = sched_core::codec::DEFAULT_MAX_PAYLOAD;
+        Self { store, peer, time, corrupt: None, corrupt_run: None, max_payload }
     }
 
     /// A second handle on the same data, for races; it is started and shut down with the first.
@@ -143,6 +250,20 @@ impl StoreFixture {
     #[must_use]
     pub fn with_corruption(mut self, corrupt: impl Fn(&JobId) + Send + Sync + 'static) -> Self {
         self.corrupt = Some(Box::new(corrupt));
+        self
+    }
+
+    /// Spoils the stored row of a run, so that it does not decode.
+    #[must_use]
+    pub fn with_run_corruption(mut self, corrupt: impl Fn(&RunId) + Send + Sync + 'static) -> Self {
+        self.corrupt_run = Some(Box::new(corrupt));
+        self
+    }
+
+    /// The longest payload that the store takes, in bytes; one mebibyte when it is not given.
+    #[must_use]
+    pub fn with_max_payload(mut self, bytes: usize) -> Self {
+        self.max_payload = bytes;
         self
     }
 
@@ -180,7 +301,7 @@ impl StoreFixture {
     pub fn lease(&self) -> Duration {
         match self.time {
             Time::Simulated(_) => Duration::from_secs(30),
-            Time::Server(_) => Duration::from_millis(500),
+            Time::Server(_) => Duration::from_secs(1),
         }
     }
 
@@ -206,6 +327,25 @@ impl StoreFixture {
     pub(crate) fn corrupt(&self, id: &JobId) {
         let corrupt = self.corrupt.as_ref();
         corrupt.expect("the fixture of a persistent store has a corruption")(id);
+    }
+
+    pub(crate) fn corrupt_run(&self, id: RunId) {
+        let corrupt = self.corrupt_run.as_ref();
+        corrupt.expect("the fixture of a persistent run queue has a corruption of runs")(&id);
+    }
+
+    pub(crate) fn max_payload(&self) -> usize {
+        self.max_payload
+    }
+
+    /// Starts the peer again with a clock that is so much ahead.
+    pub(crate) fn restart_peer_skewed(&self, by: TimeDelta) {
+        assert!(!self.is_simulated(), "this suite is for stores on servers with clocks of their own");
+        assert!(!Arc::ptr_eq(&self.store, &self.peer), "the fixture of a store on a server has a peer");
+        let mut context = self.context();
+        context.clock = Arc::new(SkewedClock { clock: SystemClock::new(), by });
+        self.peer.shutdown().expect("the peer shuts down");
+        self.peer.start(context).expect("the peer starts");
     }
 
     /// Inserts new jobs; panics when one is not added.
@@ -275,6 +415,23 @@ impl StoreFixture {
     pub(crate) fn end(self) {
         self.store.clear().expect("clear");
         self.shutdown();
+    }
+}
+
+/// The clock of a computer that was set wrong.
+#[derive(Debug)]
+struct SkewedClock {
+    clock: SystemClock,
+    by: TimeDelta,
+}
+
+impl Clock for SkewedClock {
+    fn now(&self) -> DateTime<Utc> {
+        self.clock.now() + self.by
+    }
+
+    fn monotonic(&self) -> Duration {
+        self.clock.monotonic()
     }
 }
 

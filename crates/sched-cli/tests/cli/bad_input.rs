@@ -114,7 +114,10 @@ fn check_refused(ended: &Ended, status: i32, expected: &[&str]) {
 
 #[test]
 fn a_faulty_schedule_file_is_refused_with_the_place_of_the_fault() {
-    for (name, text, expected) in FILES {
+    // A build of the whole workspace links every store into the command.
+    let has_redis = run(&["plugins"]).stdout.contains("redis");
+    for (name, text, expected) in FILES.iter().filter(|(_, text, _)| !(has_redis && text.contains("'redis'")))
+    {
         let schedule = Schedule::new(name, text);
         for command in ["check", "run"] {
             let ended = run(&[command, &schedule.path()]);

@@ -34,13 +34,23 @@ pub fn to_bool(value: &Value) -> Option<bool> {
 /// Reads a duration: a number or numeric string is seconds, other text is `1h 30m`, `90s`, `250ms`.
 pub fn to_duration(value: &Value) -> Option<Duration> {
     match value {
-        Value::Number(number) => Duration::try_from_secs_f64(number.as_f64()?).ok(),
+        Value::Number(number) => from_seconds(number.as_f64()?),
         Value::String(text) => match text.trim().parse::<f64>() {
-            Ok(seconds) => Duration::try_from_secs_f64(seconds).ok(),
+            Ok(seconds) => from_seconds(seconds),
             Err(_) => humantime::parse_duration(text.trim()).ok(),
         },
         _ => None,
     }
+}
+
+/// A long duration is rounded to the microsecond: its nanoseconds are noise of the binary fraction.
+fn from_seconds(seconds: f64) -> Option<Duration> {
+    let exact = Duration::try_from_secs_f64(seconds).ok()?;
+    if exact.as_secs() == 0 {
+        return Some(exact);
+    }
+    let micros = (exact.subsec_nanos() + 500) / 1_000;
+    Duration::from_secs(exact.as_secs()).checked_add(Duration::from_micros(micros.into()))
 }
 
 #[cfg(test)]
@@ -73,6 +83,8 @@ mod tests {
         assert_eq!(to_duration(&json!(1.5)), Some(Duration::from_millis(1500)));
         assert_eq!(to_duration(&json!("20")), Some(Duration::from_secs(20)));
         assert_eq!(to_duration(&json!("1h 30m")), Some(Duration::from_secs(5400)));
+        assert_eq!(to_duration(&json!(13_713_723.844)), Some(Duration::from_millis(13_713_723_844)));
+        assert_eq!(to_duration(&json!(0.000_000_001)), Some(Duration::from_nanos(1)));
         assert_eq!(to_duration(&json!(-1)), None);
         assert_eq!(to_duration(&json!("NaN")), None);
     }

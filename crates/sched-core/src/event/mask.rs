@@ -56,6 +56,8 @@ bitflags! {
         const CLAIM_LOST = 1 << 23;
         /// A listener panicked.
         const LISTENER_FAILED = 1 << 24;
+        /// A run failed and is tried again.
+        const JOB_RETRYING = 1 << 25;
     }
 }
 

@@ -11,7 +11,8 @@ use super::{Cursor, Job, JobChanges, JobOptions, JobSettings, JobSpec, JobStatus
 use crate::config::BuildContext;
 use crate::id::JobId;
 use crate::plan::jittered;
-use crate::policy::{Coalesce, ConflictPolicy, Grace, Overlap, Retain};
+use crate::policy::{Coalesce, ConflictPolicy, Grace, Overlap, Retain, TimeoutSlot};
+use crate::retry::Retry;
 use crate::task::{Args, Task, TaskOutput, TaskRef};
 use crate::trigger::{Immediate, Trigger};
 use crate::{Error, ErrorKind};
@@ -203,9 +204,28 @@ impl JobBuilder {
         self
     }
 
-    /// How long a run may take.
+    /// How long a run may take, from its start. Then it is asked to stop, by force where its executor can, and
+    /// reported as timed out.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.settings.timeout = Some(timeout);
+        self
+    }
+
+    /// What happens to the place of a run that timed out and cannot be stopped.
+    pub fn timeout_slot(mut self, slot: TimeoutSlot) -> Self {
+        self.settings.timeout_slot = Some(slot);
+        self
+    }
+
+    /// Tries a run that failed again; a number is the most attempts.
+    pub fn retry(mut self, retry: impl Into<Retry>) -> Self {
+        self.settings.retry = Some(Arc::new(retry.into()));
+        self
+    }
+
+    /// Its runs go before others of lower priority, where they wait for a place; 0 when not given.
+    pub fn priority(mut self, priority: i32) -> Self {
+        self.settings.priority = Some(priority);
         self
     }
 
@@ -290,7 +310,7 @@ impl JobBuilder {
 }
 
 /// All limits are at least one and all grace times positive.
-pub(super) fn check_settings(settings: &JobSettings) -> Result<(), Error> {
+pub(crate) fn check_settings(settings: &JobSettings) -> Result<(), Error> {
     let invalid = |message: &str| Err(Error::new(ErrorKind::InvalidJob, message));
     match settings {
         JobSettings { misfire_grace_time: Some(Grace::Within(Duration::ZERO)), .. } => {
@@ -299,6 +319,9 @@ pub(super) fn check_settings(settings: &JobSettings) -> Result<(), Error> {
         JobSettings { max_instances: Some(0), .. } => invalid("max_instances must be a positive integer"),
         JobSettings { max_catch_up: Some(0), .. } => invalid("max_catch_up must be a positive integer"),
         JobSettings { timeout: Some(Duration::ZERO), .. } => invalid("timeout must be a positive duration"),
+        JobSettings { concurrency_key: Some(key), .. } if key.is_empty() => {
+            invalid("concurrency_key must be a nonempty string")
+        }
         JobSettings { executor: Some(alias), .. } if alias.is_empty() => {
             invalid("executor must be a nonempty alias")
         }

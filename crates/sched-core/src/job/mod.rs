@@ -16,7 +16,7 @@ use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
 
 pub use self::builder::{DeclaredJob, JobBuilder, TriggerSpec};
-pub(crate) use self::builder::{Defaults, Draft, first_cursor, first_revision};
+pub(crate) use self::builder::{Defaults, Draft, check_settings, first_cursor, first_revision};
 pub use self::changes::JobChanges;
 pub use self::record::{JOB_VERSION, JobRecord};
 pub(crate) use self::settings::read_word;

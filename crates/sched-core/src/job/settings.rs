@@ -6,7 +6,8 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 
 use crate::config::Section;
-use crate::policy::{Coalesce, Grace, Overlap, Retain};
+use crate::policy::{Coalesce, Grace, Overlap, Retain, TimeoutSlot};
+use crate::retry::Retry;
 
 /// The alias of the executor and the job store that are used when none is named.
 pub const DEFAULT_ALIAS: &str = "default";
@@ -31,8 +32,14 @@ pub struct JobSettings {
     pub max_catch_up: Option<u32>,
     /// What happens when the trigger ends.
     pub retain: Option<Retain>,
-    /// How long a run may take.
+    /// How long a run may take, from its start.
     pub timeout: Option<Duration>,
+    /// What happens to the place of a run that timed out and cannot be stopped.
+    pub timeout_slot: Option<TimeoutSlot>,
+    /// Whether a run that failed is tried again.
+    pub retry: Option<Arc<Retry>>,
+    /// Higher runs first, among runs that wait for a place.
+    pub priority: Option<i32>,
     /// How long results are kept on the run's row.
     pub result_ttl: Option<Duration>,
     /// Runs that share a key share a limit, across all jobs, tasks and schedulers of a store.
@@ -62,8 +69,14 @@ pub struct JobOptions {
     pub max_catch_up: u32,
     /// What happens when the trigger ends; the job is removed.
     pub retain: Retain,
-    /// How long a run may take; unlimited.
+    /// How long a run may take, from its start; unlimited.
     pub timeout: Option<Duration>,
+    /// What happens to the place of a run that timed out and cannot be stopped; it is held.
+    pub timeout_slot: TimeoutSlot,
+    /// Whether a run that failed is tried again; it is not.
+    pub retry: Option<Arc<Retry>>,
+    /// Higher runs first, among runs that wait for a place; 0.
+    pub priority: i32,
     /// How long results are kept on the run's row; not at all.
     pub result_ttl: Duration,
     /// Runs that share a key share a limit, across all jobs, tasks and schedulers of a store; none.
@@ -86,6 +99,9 @@ impl Default for JobOptions {
             max_catch_up: 1_000,
             retain: Retain::Remove,
             timeout: None,
+            timeout_slot: TimeoutSlot::Hold,
+            retry: None,
+            priority: 0,
             result_ttl: Duration::ZERO,
             concurrency_key: None,
             concurrency_limit: 1,
@@ -106,6 +122,9 @@ impl JobSettings {
         max_catch_up: None,
         retain: None,
         timeout: None,
+        timeout_slot: None,
+        retry: None,
+        priority: None,
         result_ttl: None,
         concurrency_key: None,
         concurrency_limit: None,
@@ -130,6 +149,9 @@ impl JobSettings {
             max_catch_up: self.max_catch_up.or(base.max_catch_up),
             retain: self.retain.or(base.retain),
             timeout: self.timeout.or(base.timeout),
+            timeout_slot: self.timeout_slot.or(base.timeout_slot),
+            retry: self.retry.clone().or_else(|| base.retry.clone()),
+            priority: self.priority.or(base.priority),
             result_ttl: self.result_ttl.or(base.result_ttl),
             concurrency_key: self.concurrency_key.clone().or_else(|| base.concurrency_key.clone()),
             concurrency_limit: self.concurrency_limit.or(base.concurrency_limit),
@@ -150,6 +172,9 @@ impl JobSettings {
             max_catch_up: self.max_catch_up.unwrap_or(base.max_catch_up).max(1),
             retain: self.retain.unwrap_or(base.retain),
             timeout: self.timeout,
+            timeout_slot: self.timeout_slot.unwrap_or(base.timeout_slot),
+            retry: self.retry.clone(),
+            priority: self.priority.unwrap_or(base.priority),
             result_ttl: self.result_ttl.unwrap_or(base.result_ttl),
             concurrency_key: self.concurrency_key.clone(),
             concurrency_limit: self.concurrency_limit.unwrap_or(base.concurrency_limit).max(1),
@@ -168,7 +193,10 @@ impl JobSettings {
             jitter: section.duration("jitter"),
             max_catch_up: read_count(section, "max_catch_up"),
             retain: read_word(section, "retain", Retain::WORDS, Retain::from_word),
-            timeout: section.duration("timeout"),
+            timeout: read_timeout(section),
+            timeout_slot: read_word(section, "timeout_slot", TimeoutSlot::WORDS, TimeoutSlot::from_word),
+            retry: Retry::read(section).map(Arc::new),
+            priority: read_priority(section),
             result_ttl: section.duration("result_ttl"),
             concurrency_key: section.string("concurrency_key").map(Arc::from),
             concurrency_limit: read_count(section, "concurrency_limit"),
@@ -199,6 +227,9 @@ impl JobSettings {
         put("max_catch_up", self.max_catch_up.map(Value::from));
         put("retain", self.retain.map(|word| word.to_string().into()));
         put("timeout", self.timeout.map(seconds));
+        put("timeout_slot", self.timeout_slot.map(|word| word.to_string().into()));
+        put("retry", self.retry.as_deref().map(Retry::to_config));
+        put("priority", self.priority.map(Value::from));
         put("result_ttl", self.result_ttl.map(seconds));
         put("concurrency_key", self.concurrency_key.as_deref().map(Value::from));
         put("concurrency_limit", self.concurrency_limit.map(Value::from));
@@ -249,6 +280,20 @@ fn read_coalesce(section: &mut Section<'_>) -> Option<Coalesce> {
         section.fault(KEY, format!("expected a boolean or one of {}", Coalesce::WORDS.join(", ")));
     }
     read
+}
+
+fn read_timeout(section: &mut Section<'_>) -> Option<Duration> {
+    const KEY: &str = "timeout";
+    let timeout = section.duration(KEY);
+    if timeout == Some(Duration::ZERO) {
+        section.fault(KEY, "expected a positive duration");
+    }
+    timeout.filter(|timeout| !timeout.is_zero())
+}
+
+fn read_priority(section: &mut Section<'_>) -> Option<i32> {
+    let range = (i64::from(i32::MIN), i64::from(i32::MAX));
+    section.integer_in("priority", range.0, range.1).and_then(|number| i32::try_from(number).ok())
 }
 
 fn read_count(section: &mut Section<'_>, key: &'static str) -> Option<u32> {

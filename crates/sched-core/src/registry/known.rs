@@ -18,6 +18,11 @@ pub(super) fn feature_of(kind: PluginKind, alias: &str) -> Option<&'static str> 
         (PluginKind::Executor, "rayon") => "rayon",
         (PluginKind::Executor, "tokio" | "asyncio") => "tokio",
         (PluginKind::Executor, "async-std") => "async-std",
+        (PluginKind::Executor, "smol") => "smol",
+        (PluginKind::EventBroker, "mqtt") => "mqtt",
+        (PluginKind::EventBroker, "redis") => "redis",
+        (PluginKind::EventBroker, "mongodb") => "mongodb",
+        (PluginKind::EventBroker, "postgres" | "postgresql") => "postgres",
         _ => return None,
     })
 }

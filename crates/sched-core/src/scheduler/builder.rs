@@ -11,6 +11,7 @@ use crate::Error;
 use crate::clock::{Clock, SystemClock};
 use crate::executor::Executor;
 use crate::job::JobSettings;
+use crate::policy::Role;
 use crate::registry::Registry;
 use crate::store::JobStore;
 
@@ -38,7 +39,18 @@ impl SchedulerBuilder {
         self
     }
 
-    /// The name under which it claims; made up when not given. A stable one recovers its own abandoned runs.
+    /// Where the time comes from when [`clock`](Self::clock) does not say so; for adapters whose runtime has a time
+    /// of its own.
+    pub fn clock_or(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock.get_or_insert(clock);
+        self
+    }
+
+    /// The name under which it claims; made up when not given.
+    ///
+    /// A scheduler that starts under a name of its own takes what the last one of that name held as its own leftovers:
+    /// claims and leases end at once and the work goes on, not after the leases. No two schedulers over a store that
+    /// are alive at the same time may have the same name.
     pub fn identity(mut self, identity: impl Into<Arc<str>>) -> Self {
         self.identity = Some(identity.into());
         self
@@ -71,6 +83,11 @@ impl SchedulerBuilder {
         self.with(|config| config.job_defaults(defaults))
     }
 
+    /// What it does in a fleet; everything when not given.
+    pub fn role(self, role: Role) -> Self {
+        self.with(|config| config.role(role))
+    }
+
     /// The zone of triggers and naive times that name none.
     pub fn timezone(self, timezone: Tz) -> Self {
         self.with(|config| config.timezone(timezone))
@@ -97,7 +114,12 @@ impl SchedulerBuilder {
             broker: None,
             subscription: None,
         };
-        let scheduler = Scheduler::assemble(self.identity, clock, state);
+        let config = match self.identity {
+            Some(identity) => config.identity(identity),
+            None => config,
+        };
+        let identity = config.given_identity().cloned();
+        let scheduler = Scheduler::assemble(identity, clock, state);
         scheduler.configure(config)?;
         Ok(scheduler)
     }

@@ -12,7 +12,7 @@ use crate::broker::EventBroker;
 use crate::config::{BuildContext, Section, expand};
 use crate::executor::Executor;
 use crate::job::{Defaults, Draft, JobSettings, read_word};
-use crate::policy::{ConflictPolicy, Delivery};
+use crate::policy::{ConflictPolicy, Delivery, Role};
 use crate::registry::Registry;
 use crate::store::JobStore;
 use crate::{Error, ErrorKind, time};
@@ -26,6 +26,7 @@ pub struct SchedulerConfig {
     timezone: Option<Tz>,
     engine: EngineOptions,
     broker: Option<Arc<dyn EventBroker>>,
+    identity: Option<Arc<str>>,
     jobs: Vec<Draft>,
 }
 
@@ -40,7 +41,8 @@ impl SchedulerConfig {
     ///
     /// Keys: `job_stores` (also `jobstores`), `executors`, `event_broker`, `job_defaults`, `timezone`, `jobs`, and the engine's
     /// `jobstore_retry_interval`, `poll_interval`, `lease_duration` (durations), `claim_batch`,
-    /// `max_concurrent_runs` (counts), `delivery` (`direct`, `at_most_once`, `durable`).
+    /// `max_concurrent_runs` (counts), `delivery` (`direct`, `at_most_once`, `durable`), `role` (`both`, `scheduler`,
+    /// `worker`, `client`), `identity`, `run_history` (a table with `max_count`).
     ///
     /// **Errors**: [`InvalidConfig`](ErrorKind::InvalidConfig) with every fault, each with its path. Nothing is
     /// started or changed.
@@ -52,6 +54,7 @@ impl SchedulerConfig {
         let timezone = section.timezone("timezone");
         let context = BuildContext { registry, timezone: timezone.unwrap_or_else(time::local_timezone) };
         let engine = read_engine(&mut section);
+        let identity = read_identity(&mut section);
         let defaults = match section.section("job_defaults") {
             Some(mut table) => {
                 let defaults = JobSettings::read(&mut table);
@@ -78,7 +81,7 @@ impl SchedulerConfig {
             faults.extend(error.into_faults(""));
         }
         match faults.is_empty() {
-            true => Ok(Self { stores, executors, defaults, timezone, engine, broker, jobs }),
+            true => Ok(Self { stores, executors, defaults, timezone, engine, broker, identity, jobs }),
             false => Err(Error::from_faults(ErrorKind::InvalidConfig, faults)),
         }
     }
@@ -127,6 +130,41 @@ impl SchedulerConfig {
         self
     }
 
+    /// Queued runs are claimed only while fewer runs than this are unfinished; 10,000 when not given.
+    #[must_use]
+    pub fn max_concurrent_runs(mut self, limit: usize) -> Self {
+        self.engine.max_concurrent_runs = limit.max(1);
+        self
+    }
+
+    /// The longest sleep of a loop while anything is scheduled or its store is shared; 10 s when not given.
+    #[must_use]
+    pub fn poll_interval(mut self, interval: Duration) -> Self {
+        self.engine.poll_interval = interval.max(Duration::from_millis(1));
+        self
+    }
+
+    /// What it does in a fleet; everything when not given.
+    #[must_use]
+    pub fn role(mut self, role: Role) -> Self {
+        self.engine.role = role;
+        self
+    }
+
+    /// The name under which it claims; see [`SchedulerBuilder::identity`](crate::SchedulerBuilder::identity).
+    #[must_use]
+    pub fn identity(mut self, identity: impl Into<Arc<str>>) -> Self {
+        self.identity = Some(identity.into());
+        self
+    }
+
+    /// At most this many finished runs are kept in each store's queue, the latest ones; any number when not given.
+    #[must_use]
+    pub fn run_history(mut self, max_count: usize) -> Self {
+        self.engine.keep_runs = Some(max_count);
+        self
+    }
+
     /// How long a claim holds unless it is renewed; 15 s when not given.
     #[must_use]
     pub fn lease_duration(mut self, lease: Duration) -> Self {
@@ -146,6 +184,11 @@ impl SchedulerConfig {
     pub fn delivery(mut self, delivery: Delivery) -> Self {
         self.engine.delivery = Some(delivery);
         self
+    }
+
+    /// The name that is given.
+    pub(super) fn given_identity(&self) -> Option<&Arc<str>> {
+        self.identity.as_ref()
     }
 
     /// **Errors**: [`AlreadyExists`](ErrorKind::AlreadyExists) when a job would conflict with a pending one.
@@ -208,7 +251,23 @@ fn read_engine(section: &mut Section<'_>) -> EngineOptions {
         "at_most_once" => Some(Delivery::Direct),
         other => Delivery::from_word(other),
     });
+    engine.role = read_word(section, "role", Role::WORDS, Role::from_word).unwrap_or_default();
+    if let Some(mut history) = section.section("run_history") {
+        let count = history.integer_in("max_count", 0, i64::from(u32::MAX));
+        engine.keep_runs = count.and_then(|count| usize::try_from(count).ok());
+        section.merge(history);
+    }
     engine
+}
+
+fn read_identity(section: &mut Section<'_>) -> Option<Arc<str>> {
+    const KEY: &str = "identity";
+    let identity = section.string(KEY)?;
+    if identity.is_empty() || identity.chars().any(char::is_control) {
+        section.fault(KEY, "expected a name without control characters");
+        return None;
+    }
+    Some(Arc::from(identity))
 }
 
 impl SchedulerConfig {
@@ -224,6 +283,7 @@ impl SchedulerConfig {
         self.timezone = code.timezone.or(self.timezone);
         self.broker = code.broker.or(self.broker);
         self.engine = code.engine.over(self.engine);
+        self.identity = code.identity.or(self.identity);
         self
     }
 }

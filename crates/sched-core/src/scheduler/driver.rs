@@ -8,7 +8,8 @@ use std::task::Waker;
 use std::time::Duration;
 
 use super::Scheduler;
-use super::lane::{Health, Lane};
+use super::keeper::Keeper;
+use super::lane::{ClosesAfter, Health, Lane};
 use crate::Error;
 use crate::error::panic_message;
 use crate::event::Event;
@@ -34,6 +35,13 @@ pub enum Wake {
 pub trait Runtime: Send + Sync + 'static {
     /// Begins to drive a store's loop. It is called while the scheduler starts, and must not call back into it.
     fn spawn(&self, driver: Driver) -> Result<(), Error>;
+
+    /// Begins to drive a keeper: `set_waker` once, then [`turn`](Keeper::turn) until it says [`Wake::Stop`]. It must not
+    /// run on a thread that drives a loop, which may be stuck. It gets a thread of its own, unless an adapter says
+    /// otherwise.
+    fn spawn_keeper(&self, keeper: Keeper) -> Result<(), Error> {
+        keeper.spawn_thread()
+    }
 }
 
 /// One job store's loop, to be driven by an adapter.
@@ -85,7 +93,14 @@ impl Driver {
         let _turning = Turning::begin(self.lane.index);
         self.lane.awake();
         let step = AssertUnwindSafe(|| engine.step(&self.scheduler, &self.lane));
-        let failure = match std::panic::catch_unwind(step) {
+        let stepped = std::panic::catch_unwind(step);
+        if self.lane.take_close(ClosesAfter::Turn) {
+            // The scheduler was shut down from inside this turn.
+            if let Err(error) = self.scheduler.close_lane(&self.lane, &mut engine) {
+                tracing::warn!(store = &*self.lane.alias, %error, "the job store could not be shut down");
+            }
+        }
+        let failure = match stepped {
             Ok(Ok(wake)) => {
                 engine.backoff.reset();
                 drop(engine);
@@ -107,7 +122,11 @@ impl Driver {
         tracing::warn!(store = &*store, %reason, ?retry_in, "the job store failed");
         self.lane.set_health(Health::Degraded(Arc::clone(&reason)));
         self.scheduler.publish(Event::StoreFailed { store, reason, retry_in });
-        Wake::After(retry_in)
+        // The time of a run may be up before; what a store cannot do now it will not hold up.
+        let inner = &self.scheduler.inner;
+        let deadline = inner.dispatcher.next_timer(self.lane.index, false);
+        let left = deadline.map(|deadline| deadline.saturating_sub(inner.clock.monotonic()));
+        Wake::After(left.map_or(retry_in, |left| left.min(retry_in)))
     }
 
     /// How the loop is woken.

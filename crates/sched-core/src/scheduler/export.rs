@@ -67,6 +67,7 @@ impl Scheduler {
         let revision = crate::job::first_revision(self.inner.clock.now());
         jobs.iter_mut().for_each(|job| job.cursor.revision = revision);
         drop(state);
+        let adding = lane.as_ref().map(|lane| lane.adding.read());
         let answers = target.insert(&jobs, ConflictPolicy::Error)?;
         if let Some(error) = answers.iter().position(Result::is_err) {
             let added = jobs.iter().zip(&answers).filter(|(_, answer)| answer.is_ok());
@@ -77,7 +78,9 @@ impl Scheduler {
         let alias: Arc<str> = Arc::from(store);
         let refs =
             jobs.iter().map(|job| JobRef { job_id: job.id().clone(), store: Some(Arc::clone(&alias)) });
-        self.inner.events.publish_all(refs.map(Event::JobAdded));
+        self.inner.events.enqueue(refs.map(Event::JobAdded));
+        drop(adding);
+        self.inner.events.flush();
         if let Some(lane) = lane {
             self.due(&lane, jobs.iter().filter_map(|job| job.next_run_time()).min());
         }

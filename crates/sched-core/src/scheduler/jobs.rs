@@ -9,7 +9,7 @@ use super::Scheduler;
 use super::handle::{JobHandle, JobKey};
 use super::lane::Lane;
 use super::state::{SchedulerState, State, Target};
-use crate::event::{Event, JobRef};
+use crate::event::{Event, EventMask, JobRef};
 use crate::id::JobId;
 use crate::job::{Cursor, Draft, Job, JobBuilder, JobChanges, JobStatus, TriggerSpec, first_cursor};
 use crate::policy::ConflictPolicy;
@@ -35,15 +35,35 @@ impl Scheduler {
         }
         let target = state.target(&draft)?;
         drop(state);
+        let lane = target.lane.as_ref().filter(|_| self.inner.events.wants(EventMask::JOB_ADDED));
+        let adding = lane.map(|lane| lane.adding.read());
         let (handle, inserted) = self.add_to_store(&target, draft)?;
         if inserted != Inserted::Kept {
             tracing::debug!(job = handle.id().as_str(), store = &*handle.store, "added a job");
-            self.publish(Event::JobAdded(reference(&handle)));
+            self.inner.events.enqueue([Event::JobAdded(reference(&handle))]);
+            drop(adding);
+            self.inner.events.flush();
             if let Some(lane) = target.lane {
                 self.due(&lane, handle.next_run_time());
             }
         }
         Ok(handle)
+    }
+
+    /// Checks a job and fills its defaults in, as [`add_job`](Self::add_job) does, without storing it. Its schedule
+    /// begins now.
+    ///
+    /// For whoever stores a job in a transaction of their own, through a store that offers that. Call
+    /// [`wakeup`](Self::wakeup) once it is committed; others find the job when they poll.
+    ///
+    /// **Errors**: as [`add_job`](Self::add_job), but for those of the store.
+    pub fn make_job(&self, job: JobBuilder) -> Result<Job, Error> {
+        let state = self.inner.state.read();
+        let draft = job.draft(state.context(), "trigger")?;
+        let target = state.target(&draft)?;
+        drop(state);
+        check_closure(&target, &draft)?;
+        draft.into_job(&target.defaults, self.inner.clock.now(), self.inner.seed)
     }
 
     /// Adds the jobs that were declared with `#[scheduled]`, each replacing a stored one of its id.
@@ -282,13 +302,7 @@ impl Scheduler {
     /// Really adds a job. The caller tells of it and wakes the lane. No lock is held: the store may take its time.
     pub(crate) fn add_to_store(&self, target: &Target, draft: Draft) -> Result<(JobHandle, Inserted), Error> {
         let (conflict, alias) = (draft.conflict, Arc::clone(&draft.store));
-        if target.store.traits().persistent && !draft.task.is_registered() {
-            let message = format!(
-                "job \"{}\" calls a closure, but job store \"{alias}\" is persistent: register the function as a task",
-                draft.id
-            );
-            return Err(Error::new(ErrorKind::InvalidJob, message));
-        }
+        check_closure(target, &draft)?;
         let explicit = draft.is_explicit();
         let job = draft.into_job(&target.defaults, self.inner.clock.now(), self.inner.seed)?;
         let answers = target.store.insert(std::slice::from_ref(&job), conflict)?;
@@ -378,7 +392,7 @@ impl Scheduler {
             let (handle, lane) = self.find(key)?;
             let state = self.inner.state.read();
             let mut job = make(&handle.job, &state)?;
-            state.executor(&job.options.executor)?;
+            state.check_executor(&job.options.executor)?;
             let store = Arc::clone(&state.store(&handle.store)?.store);
             drop(state);
             match store.update(std::slice::from_ref(&job))?.pop().unwrap_or(Ok(())) {
@@ -428,6 +442,18 @@ fn resumed_cursor(job: &Job, from: DateTime<Utc>, seed: u64) -> Result<Cursor, E
         }
         _ => Ok(cursor),
     }
+}
+
+/// A closure has no name that another process could know.
+fn check_closure(target: &Target, draft: &Draft) -> Result<(), Error> {
+    if !target.store.traits().persistent || draft.task.is_registered() {
+        return Ok(());
+    }
+    let (id, alias) = (&draft.id, &draft.store);
+    let message = format!(
+        "job \"{id}\" calls a closure, but job store \"{alias}\" is persistent: register the function as a task"
+    );
+    Err(Error::new(ErrorKind::InvalidJob, message))
 }
 
 fn reference(handle: &JobHandle) -> JobRef {

@@ -3,15 +3,19 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::task::Waker;
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use rustc_hash::FxHashMap;
 
+use super::Scheduler;
+use super::keeper::Keeping;
 use super::turn::Engine;
+use crate::event::EventMask;
 use crate::id::{JobId, RunId};
 use crate::run::RunReport;
-use crate::store::{JobStore, RunClaim};
+use crate::store::{Again, JobStore, RunClaim};
 
 /// How a job store's loop fares.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,11 +34,18 @@ pub(crate) struct Lane {
     pub(crate) index: u32,
     pub(crate) engine: Mutex<Engine>,
     /// Runs that ended and whose row is not finished yet.
-    pub(crate) ended: Mutex<Vec<(RunClaim, RunReport)>>,
+    pub(crate) ended: Mutex<Vec<Ended>>,
     /// Claims on runs that are on their way, for renewal.
     pub(crate) claims: Mutex<FxHashMap<RunId, RunClaim>>,
     /// Jobs that have unfinished runs in the queue, as far as this scheduler put them there.
     pub(crate) queued: Mutex<QueuedJobs>,
+    /// How long a claim on a run holds unless it is renewed.
+    pub(crate) lease: Duration,
+    pub(crate) keeping: Keeping,
+    /// Held for reading while a job is added and until that is in line to be told.
+    pub(crate) adding: RwLock<()>,
+    /// The store is closed when something that is under way has ended.
+    closes_after: Mutex<Option<ClosesAfter>>,
     /// Whether the run queue has been used, so that it must be looked at.
     pub(crate) queue_used: AtomicBool,
     health: Mutex<Health>,
@@ -47,12 +58,35 @@ pub(crate) struct Lane {
     waker: Mutex<Option<Waker>>,
 }
 
+/// What is under way inside a scheduler that is shut down from there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ClosesAfter {
+    /// The lane's turn.
+    Turn,
+    /// A queued run.
+    Run(RunId),
+}
+
+/// The end of a queued run, whose row is to be written.
+pub(crate) struct Ended {
+    pub(crate) claim: RunClaim,
+    pub(crate) report: RunReport,
+    /// It is put back, to be tried again.
+    pub(crate) again: Option<Again>,
+    /// Listeners and waiting callers were told already.
+    pub(crate) told: bool,
+}
+
 impl Lane {
     pub(crate) fn new(alias: Arc<str>, store: Arc<dyn JobStore>, index: u32, engine: Engine) -> Self {
         Self {
             alias,
             store,
             index,
+            lease: engine.options.lease,
+            keeping: Keeping::default(),
+            adding: RwLock::new(()),
+            closes_after: Mutex::new(None),
             engine: Mutex::new(engine),
             ended: Mutex::default(),
             claims: Mutex::default(),
@@ -64,6 +98,14 @@ impl Lane {
             stopped: AtomicBool::new(false),
             backlogged: AtomicBool::new(false),
             waker: Mutex::new(None),
+        }
+    }
+
+    /// The claim is over. A later one on the same run, of the attempt after it, stays.
+    pub(crate) fn forget(&self, claim: RunClaim) {
+        let mut claims = self.claims.lock();
+        if claims.get(&claim.id) == Some(&claim) {
+            claims.remove(&claim.id);
         }
     }
 
@@ -120,10 +162,38 @@ impl Lane {
     pub(crate) fn stop(&self) {
         self.stopped.store(true, Ordering::SeqCst);
         self.wake();
+        self.keeping.wake();
     }
 
     pub(crate) fn is_stopped(&self) -> bool {
         self.stopped.load(Ordering::SeqCst)
+    }
+
+    /// Leaves the end of the lane to what is under way.
+    pub(crate) fn close_after(&self, what: ClosesAfter) {
+        *self.closes_after.lock() = Some(what);
+    }
+
+    /// Whether the end of the lane was left to this; it is told so once.
+    pub(crate) fn take_close(&self, what: ClosesAfter) -> bool {
+        let mut closes_after = self.closes_after.lock();
+        let is_it = *closes_after == Some(what);
+        if is_it {
+            *closes_after = None;
+        }
+        is_it
+    }
+
+    /// Whether the end of the lane was left to anything; it is told so once.
+    pub(crate) fn take_any_close(&self) -> bool {
+        self.closes_after.lock().take().is_some()
+    }
+
+    /// Waits until the jobs that are being added are in line to be told, so that nothing is told of their runs before.
+    pub(crate) fn await_additions(&self, scheduler: &Scheduler) {
+        if scheduler.inner.events.wants(EventMask::JOB_ADDED) {
+            drop(self.adding.write());
+        }
     }
 
     pub(crate) fn health(&self) -> Health {
@@ -167,5 +237,21 @@ impl QueuedJobs {
             self.0.remove(id);
         }
         none && over
+    }
+
+    /// Whether any job has ended that has unfinished runs.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.0.values().any(|(_, over)| *over)
+    }
+
+    /// Jobs that have ended and have unfinished runs, as far as is known here.
+    pub(crate) fn ended(&self, limit: usize) -> Vec<JobId> {
+        let ended = self.0.iter().filter(|(_, (_, over))| *over);
+        ended.map(|(id, _)| id.clone()).take(limit).collect()
+    }
+
+    /// Forgets a job; whether it had ended and was not forgotten before.
+    pub(crate) fn forget(&mut self, id: &JobId) -> bool {
+        self.0.remove(id).is_some_and(|(_, over)| over)
     }
 }

@@ -1,24 +1,26 @@
 //! Start, pause, resume, shutdown.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
 
 use super::driver::{Driver, Runtime, in_turn};
-use super::lane::Lane;
+use super::lane::{ClosesAfter, Lane};
 use super::state::{EngineOptions, SchedulerState, State, StoreEntry};
 use super::turn::Engine;
 use super::{Scheduler, SchedulerConfig};
 use crate::Error;
 use crate::broker::Notice;
 use crate::config::BuildContext;
+use crate::context::current_run;
 use crate::event::{Event, EventMask, JobRef};
 use crate::executor::ExecutorContext;
+use crate::id::RunId;
 use crate::job::{DEFAULT_ALIAS, Defaults};
-use crate::policy::{Delivery, Shutdown};
+use crate::policy::{Delivery, Role, Shutdown};
 use crate::registry::Registry;
 use crate::store::{Inserted, JobStore, RunClaim, StoreContext};
 
@@ -54,6 +56,10 @@ impl Scheduler {
         let mut state = self.inner.state.write();
         state.must_be_stopped()?;
         config.check_conflicts(&state)?;
+        if config.given_identity().is_some_and(|given| *given != self.inner.identity) {
+            let message = "the identity of a scheduler is given when it is built and stays";
+            return Err(Error::new(crate::ErrorKind::InvalidState, message));
+        }
         let jobs = config.apply(&mut state);
         drop(state);
         jobs.into_iter().try_for_each(|job| self.add_pending(job).map(drop))
@@ -76,6 +82,7 @@ impl Scheduler {
     /// **Errors**: [`InvalidState`](crate::ErrorKind::InvalidState) when started; those of stores and executors;
     /// those of [`add_job`](Self::add_job) for pending jobs.
     pub fn start_on(&self, runtime: Arc<dyn Runtime>, mode: StartMode) -> Result<(), Error> {
+        self.await_closing();
         let control = self.inner.control.lock();
         let mut state = self.inner.state.write();
         state.must_be_stopped()?;
@@ -141,44 +148,7 @@ impl Scheduler {
     /// executor or store, after all were shut down.
     pub fn shutdown(&self, how: impl Into<Shutdown>) -> Result<(), Error> {
         let how = how.into();
-        let (lanes, executors, stores, subscribed) = {
-            let _control = self.inner.control.lock();
-            let mut state = self.inner.state.write();
-            state.must_be_started()?;
-            state.phase = SchedulerState::Stopped;
-            state.runtime = None;
-            let subscribed = state.broker.clone().zip(state.subscription.take());
-            let lanes: Vec<Arc<Lane>> =
-                state.stores.iter_mut().filter_map(|entry| entry.lane.take()).collect();
-            let stores: Vec<_> = state.stores.iter().map(|entry| Arc::clone(&entry.store)).collect();
-            (lanes, state.executors.clone(), stores, subscribed)
-        };
-        if let Some((broker, subscription)) = subscribed {
-            broker.unsubscribe(subscription);
-        }
-        lanes.iter().for_each(|lane| end_of_turn(lane, how));
-        let stop = match how {
-            // What this turn has not handed over yet cannot end before it does: only executors can wait here.
-            Shutdown::Wait | Shutdown::WaitFor(_) if lanes.iter().any(|lane| in_turn(lane)) => how,
-            Shutdown::Wait if self.inner.dispatcher.drain(self, None) => how,
-            Shutdown::WaitFor(limit) if self.inner.dispatcher.drain(self, Some(limit)) => Shutdown::Wait,
-            _ => Shutdown::Now,
-        };
-        if stop == Shutdown::Now {
-            self.inner.dispatcher.close();
-        }
-        let mut first_error = None;
-        for (_, executor) in executors {
-            first_error = first_error.or(executor.shutdown(stop).err());
-        }
-        lanes.iter().for_each(|lane| self.end_lane(lane));
-        for store in stores {
-            first_error = first_error.or(store.shutdown().err());
-        }
-        self.inner.waiters.abandon();
-        tracing::info!(identity = &*self.inner.identity, "the scheduler was shut down");
-        self.publish(Event::SchedulerShutdown);
-        first_error.map_or(Ok(()), Err)
+        self.begin_shutdown(how)?.finish(how)
     }
 
     fn switch(&self, from: SchedulerState, to: SchedulerState) -> Result<bool, Error> {
@@ -208,8 +178,13 @@ impl Scheduler {
 
     /// Tells other schedulers that share the store, and our own loop, that something is due.
     pub(crate) fn due(&self, lane: &Lane, due: Option<DateTime<Utc>>) {
+        lane.wake_for(due);
+        self.notify(lane, due);
+    }
+
+    /// Tells other schedulers that share the store that something is due.
+    pub(crate) fn notify(&self, lane: &Lane, due: Option<DateTime<Utc>>) {
         let Some(due) = due else { return };
-        lane.wake_for(Some(due));
         let Some(broker) = self.inner.state.read().broker.clone() else { return };
         let (origin, store) = (Arc::clone(&self.inner.identity), Arc::clone(&lane.alias));
         if let Err(error) = broker.publish(&[Notice { origin, store, due }]) {
@@ -283,28 +258,88 @@ impl Scheduler {
         let usual = if store.traits().persistent && queue { Delivery::Durable } else { Delivery::Direct };
         let delivery =
             options.delivery.filter(|chosen| queue || *chosen == Delivery::Direct).unwrap_or(usual);
-        let engine = Engine::new(options, delivery, self.clone());
+        let prepared = match options.role {
+            Role::Scheduler if delivery == Delivery::Direct => Err(plans_in_vain(&alias)),
+            _ if self.inner.is_named => store.recover(&self.inner.identity),
+            _ => Ok(()),
+        };
+        if let Err(error) = prepared {
+            let _ = store.shutdown();
+            return Err(error.in_context(format_args!("job store \"{alias}\"")));
+        }
         let index = LANES.fetch_add(1, Ordering::Relaxed);
-        let lane = Arc::new(Lane::new(alias, store, index, engine));
+        let lane = Arc::new_cyclic(|lane| {
+            let engine = Engine::new(options, delivery, self.clone(), Weak::clone(lane));
+            Lane::new(alias, store, index, engine)
+        });
         Ok((Driver::new(self.clone(), Arc::clone(&lane)), lane))
     }
 
-    /// Ends a loop: finishes the rows of runs that ended and gives the claims on the others back.
-    pub(crate) fn end_lane(&self, lane: &Arc<Lane>) {
+    /// Ends a loop and closes its store: finishes the rows of runs that ended and gives the claims on the others back.
+    /// Inside a turn of the loop, or inside a run that was claimed by it, that is left to the end of the turn or the
+    /// run, which has a row to be written.
+    ///
+    /// **Errors**: those of closing the store.
+    pub(crate) fn end_lane(&self, lane: &Arc<Lane>) -> Result<(), Error> {
         lane.stop();
-        if in_turn(lane) {
-            return;
+        let own = current_run().filter(|context| context.scheduler() == Some(self));
+        let own = own.map(|context| context.run().id).filter(|id| lane.claims.lock().contains_key(id));
+        let inside = match own {
+            _ if in_turn(lane) => Some(ClosesAfter::Turn),
+            own => own.map(ClosesAfter::Run),
+        };
+        if let Some(inside) = inside {
+            lane.close_after(inside);
+            self.inner.closing.lock().push(Arc::clone(lane));
+            return Ok(());
         }
         let mut engine = lane.engine.lock();
+        self.close_lane(lane, &mut engine)
+    }
+
+    /// The last that is done in a lane.
+    pub(crate) fn close_lane(&self, lane: &Arc<Lane>, engine: &mut Engine) -> Result<(), Error> {
+        self.end_held(lane);
         if let Err(error) = engine.settle(self, lane) {
             tracing::warn!(store = &*lane.alias, %error, "runs that ended could not be recorded");
         }
-        let left: Vec<RunClaim> = lane.claims.lock().drain().map(|(_, claim)| claim).collect();
+        // What ended and could not be recorded stays leased: given back, it would run again as the same attempt.
+        let unrecorded: Vec<RunId> = lane.ended.lock().iter().map(|ended| ended.claim.id).collect();
+        let claims = std::mem::take(&mut *lane.claims.lock());
+        let left: Vec<RunClaim> =
+            claims.into_values().filter(|claim| !unrecorded.contains(&claim.id)).collect();
         let released = lane.store.runs().filter(|_| !left.is_empty()).map(|queue| queue.release(&left));
         if let Some(Err(error)) = released {
             tracing::warn!(store = &*lane.alias, %error, "leases could not be given back; they will end");
         }
+        lane.store.shutdown()
     }
+
+    /// Closes a lane whose scheduler was shut down from inside a run that has ended now.
+    pub(crate) fn close_after_run(&self, lane: &Arc<Lane>) {
+        if let Err(error) = self.close_lane(lane, &mut lane.engine.lock()) {
+            tracing::warn!(store = &*lane.alias, %error, "the job store could not be shut down");
+        }
+    }
+
+    /// Waits for turns that close their stores when they end, so that none is closed that is started again.
+    fn await_closing(&self) {
+        let closing = std::mem::take(&mut *self.inner.closing.lock());
+        for lane in closing {
+            let engine = (!in_turn(&lane)).then(|| lane.engine.lock());
+            if lane.take_any_close() {
+                // Started anew before what shut it down has ended: that is left to the end of its lease.
+                let _ = lane.store.shutdown();
+            }
+            drop(engine);
+        }
+    }
+}
+
+fn plans_in_vain(alias: &str) -> Error {
+    let message =
+        format!("role `scheduler` needs durable delivery, and job store \"{alias}\" delivers directly");
+    Error::new(crate::ErrorKind::InvalidConfig, message)
 }
 
 /// What a store's loop is made of.
@@ -323,18 +358,6 @@ impl LaneParts {
             (Arc::clone(&state.registry), state.timezone, state.engine.clone());
         Self { alias, store, registry, timezone, options, defaults: Arc::clone(&state.defaults) }
     }
-}
-
-/// Waits until no turn is under way that still hands runs over, then lets the loop settle what ends.
-fn end_of_turn(lane: &Lane, how: Shutdown) {
-    let turn = match how {
-        _ if in_turn(lane) => None,
-        Shutdown::Wait => Some(lane.engine.lock()),
-        Shutdown::WaitFor(limit) => lane.engine.try_lock_for(limit),
-        Shutdown::Now => None,
-    };
-    drop(turn);
-    lane.wake();
 }
 
 /// What a start has begun, to be undone when it fails.

@@ -3,10 +3,12 @@
 //! In reading order: [`jobs`] is what users call; [`lifecycle`] starts and stops; [`driver`] is what an adapter
 //! drives; [`turn`] is one step of the engine; [`dispatch`] hands runs to executors and hears of their end.
 //!
-//! No thread is started here and nothing sleeps: an adapter does both.
+//! Nothing sleeps here but a [`keeper`], where an adapter has no place of its own for it: an adapter does everything
+//! else.
 
 mod backoff;
 mod builder;
+mod commit;
 mod config;
 mod dispatch;
 mod driver;
@@ -14,11 +16,13 @@ mod export;
 mod file;
 mod handle;
 mod jobs;
+mod keeper;
 mod lane;
 mod lifecycle;
 mod parts;
 mod runs;
 mod state;
+mod stopping;
 mod told;
 mod turn;
 
@@ -33,11 +37,13 @@ pub use self::dispatch::ActiveRun;
 use self::dispatch::Dispatcher;
 pub use self::driver::{Driver, Runtime, Wake};
 pub use self::handle::{JobHandle, JobKey};
+pub use self::keeper::Keeper;
 pub use self::lane::Health;
 pub use self::lifecycle::StartMode;
 pub use self::runs::NewRun;
 pub use self::state::SchedulerState;
 use self::state::State;
+pub use self::stopping::{Drained, Stopping};
 use crate::clock::Clock;
 use crate::event::{Event, EventBus};
 use crate::id::random_u64;
@@ -53,6 +59,8 @@ pub struct Scheduler {
 
 struct Inner {
     identity: Arc<str>,
+    /// Whether the identity is the user's, so that what it left behind is its own.
+    is_named: bool,
     seed: u64,
     clock: Arc<dyn Clock>,
     events: EventBus,
@@ -61,6 +69,8 @@ struct Inner {
     control: Mutex<()>,
     dispatcher: Dispatcher,
     waiters: runs::Waiters,
+    /// Lanes whose end was left to their turn.
+    closing: Mutex<Vec<Arc<lane::Lane>>>,
 }
 
 impl Scheduler {
@@ -82,11 +92,13 @@ impl Scheduler {
     }
 
     pub(crate) fn assemble(identity: Option<Arc<str>>, clock: Arc<dyn Clock>, state: State) -> Self {
-        let seed = random_u64();
+        let (seed, is_named) = (random_u64(), identity.is_some());
         let identity = identity.unwrap_or_else(|| Arc::from(format!("{}-{seed:016x}", std::process::id())));
         let (events, control, dispatcher) = (EventBus::default(), Mutex::new(()), Dispatcher::default());
-        let (state, waiters) = (RwLock::new(state), runs::Waiters::default());
-        Self { inner: Arc::new(Inner { identity, seed, clock, events, state, control, dispatcher, waiters }) }
+        let (state, waiters, closing) = (RwLock::new(state), runs::Waiters::default(), Mutex::default());
+        let inner =
+            Inner { identity, is_named, seed, clock, events, state, control, dispatcher, waiters, closing };
+        Self { inner: Arc::new(inner) }
     }
 
     /// The name under which it claims jobs and runs.

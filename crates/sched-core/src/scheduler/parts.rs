@@ -107,12 +107,13 @@ impl Scheduler {
         let mut state = self.inner.state.write();
         state.store(alias)?;
         let at = state.stores.iter().position(|entry| &*entry.alias == alias).unwrap_or_default();
-        let StoreEntry { alias, store, lane } = state.stores.remove(at);
+        let StoreEntry { alias, lane, .. } = state.stores.remove(at);
         drop(state);
         let closed = match &lane {
             Some(lane) => {
-                self.end_lane(lane);
-                store.shutdown()
+                let closed = self.end_lane(lane);
+                self.drop_retries(Some(lane.index));
+                closed
             }
             None => Ok(()),
         };

@@ -8,14 +8,20 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
-use super::dispatch::Cancelled;
+use super::dispatch::Found;
+use super::driver::in_turn;
 use super::lane::Lane;
+use super::told::run_id;
+use super::turn::tell_finished;
 use super::{ActiveRun, Scheduler};
+use crate::context::CancelReason;
 use crate::id::RunId;
-use crate::job::{DEFAULT_ALIAS, JobSettings};
-use crate::run::Outcome;
+use crate::job::{DEFAULT_ALIAS, JobSettings, check_settings};
+use crate::policy::{Grace, TimeoutSlot};
+use crate::retry::Retry;
+use crate::run::{Outcome, Run, RunReport};
 use crate::store::{QueuedRun, RunFilter, RunRecord, RunState, outcome_value};
 use crate::task::{Args, Call, TaskRef};
 use crate::{Error, ErrorKind};
@@ -38,7 +44,6 @@ const RESULT_POLL: Duration = Duration::from_millis(500);
 pub struct NewRun {
     call: Call,
     settings: JobSettings,
-    priority: i32,
     not_before: Option<DateTime<Utc>>,
     store: Arc<str>,
 }
@@ -55,15 +60,58 @@ impl NewRun {
         self
     }
 
-    /// Higher runs first; 0 when not given.
+    /// Higher runs first; that of its task, else 0, when not given.
     pub fn priority(mut self, priority: i32) -> Self {
-        self.priority = priority;
+        self.settings.priority = Some(priority);
         self
     }
 
     /// Not before this moment.
     pub fn at(mut self, time: DateTime<Utc>) -> Self {
         self.not_before = Some(time);
+        self
+    }
+
+    /// How late it may start, after the moment before which it does not.
+    pub fn misfire_grace_time(mut self, grace: impl Into<Grace>) -> Self {
+        self.settings.misfire_grace_time = Some(grace.into());
+        self
+    }
+
+    /// How long it may take, from its start.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.settings.timeout = Some(timeout);
+        self
+    }
+
+    /// What happens to its place when it timed out and cannot be stopped.
+    pub fn timeout_slot(mut self, slot: TimeoutSlot) -> Self {
+        self.settings.timeout_slot = Some(slot);
+        self
+    }
+
+    /// Tries it again when it fails; a number is the most attempts.
+    pub fn retry(mut self, retry: impl Into<Retry>) -> Self {
+        self.settings.retry = Some(Arc::new(retry.into()));
+        self
+    }
+
+    /// At most `limit` runs with this key at once, whatever their job, task or scheduler; 1 is meant by 0.
+    pub fn concurrency(mut self, key: impl Into<Arc<str>>, limit: u32) -> Self {
+        self.settings.concurrency_key = Some(key.into());
+        self.settings.concurrency_limit = Some(limit.max(1));
+        self
+    }
+
+    /// Data of the user's own, shown to the task.
+    pub fn metadata(mut self, metadata: Map<String, Value>) -> Self {
+        self.settings.metadata = Some(Arc::new(metadata));
+        self
+    }
+
+    /// All options at once, as a table gives them. Those that only a schedule has are without effect.
+    pub fn settings(mut self, settings: JobSettings) -> Self {
+        self.settings = settings;
         self
     }
 
@@ -79,6 +127,12 @@ impl NewRun {
         self
     }
 
+    /// The same, unless it is given already.
+    pub fn result_ttl_or(mut self, ttl: Duration) -> Self {
+        self.settings.result_ttl.get_or_insert(ttl);
+        self
+    }
+
     /// In which store it is queued; `default` when none is named.
     pub fn store(mut self, alias: impl Into<Arc<str>>) -> Self {
         self.store = alias.into();
@@ -89,7 +143,7 @@ impl NewRun {
 impl From<Call> for NewRun {
     fn from(call: Call) -> Self {
         let (settings, store) = (JobSettings::default(), Arc::from(DEFAULT_ALIAS));
-        Self { call, settings, priority: 0, not_before: None, store }
+        Self { call, settings, not_before: None, store }
     }
 }
 
@@ -137,9 +191,7 @@ impl Scheduler {
     /// **Errors**: as [`add_run`](Self::add_run); [`Unexpected`](ErrorKind::Unexpected) with the outcome when it did
     /// not succeed; [`Closed`](ErrorKind::Closed) when the scheduler is shut down meanwhile.
     pub fn run_job(&self, run: impl Into<NewRun>) -> Result<Value, Error> {
-        let mut run = run.into();
-        run.settings.result_ttl.get_or_insert(RESULT_TTL);
-        let (lane, queued) = self.queued(run)?;
+        let (lane, queued) = self.queued(run.into().result_ttl_or(RESULT_TTL))?;
         let id = queued.id;
         let waiter = self.inner.waiters.wait_for(id);
         if let Err(error) = self.enqueue(&lane, queued) {
@@ -156,8 +208,10 @@ impl Scheduler {
                     ));
                 }
                 Err(mpsc::RecvTimeoutError::Timeout) => {
-                    if let RunState::Finished { outcome, .. } = self.get_run_result(id, None)?.state {
-                        return outcome_value(&outcome);
+                    match self.get_run_result(id, Some(&lane.alias)).map(|record| record.state) {
+                        Ok(RunState::Finished { outcome, .. }) => return outcome_value(&outcome),
+                        Err(error) if !error.is_retryable() => return Err(error),
+                        _ => {}
                     }
                 }
             }
@@ -166,9 +220,15 @@ impl Scheduler {
 
     /// The row of a queued run: whether it waits, runs, or how it ended. Readable any number of times.
     ///
+    /// A run of this scheduler whose time was up is shown as ended, though its row is leased until its code ends.
+    ///
     /// **Errors**: [`NotFound`](ErrorKind::NotFound) when it is unknown or its result is no longer kept.
     pub fn get_run_result(&self, id: RunId, store: Option<&str>) -> Result<RunRecord, Error> {
-        self.with_queue(store, |queue| queue.result(id))
+        let mut record = self.with_queue(store, |queue| queue.result(id))?;
+        if let Some(RunReport { outcome, started_at, finished_at, .. }) = self.inner.dispatcher.told_end(id) {
+            record.state = RunState::Finished { outcome, started_at, finished_at };
+        }
+        Ok(record)
     }
 
     /// The rows of a store's run queue, by id.
@@ -181,21 +241,82 @@ impl Scheduler {
         self.inner.dispatcher.active()
     }
 
-    /// Asks a run of this scheduler to stop; whether it was unfinished. A task on a thread stops when it looks at
-    /// its token; an executor that can, stops it by force.
-    pub fn cancel_run(&self, id: RunId) -> bool {
-        let alias = match self.inner.dispatcher.cancel(id) {
-            Cancelled::Asked(alias) => alias,
-            Cancelled::Waiting(execution) => {
-                execution.finish(Outcome::Cancelled);
-                return true;
+    /// Stops a run, wherever it stands; whether it was unfinished.
+    ///
+    /// A run that has not started, because it is queued or waits for a place or for its next attempt, is over at once,
+    /// as cancelled. One that runs here is asked, and stopped by force where its executor can; a task on a thread stops
+    /// when it looks at its token, and what it answers then counts.
+    ///
+    /// **Errors**: [`Unsupported`](ErrorKind::Unsupported) for a run that is leased to another scheduler, which has to
+    /// be asked there; those of the store.
+    pub fn cancel_run(&self, id: RunId) -> Result<bool, Error> {
+        if self.cancel_here(id) {
+            return Ok(true);
+        }
+        let lanes = self.inner.state.read().lanes();
+        for lane in lanes {
+            let Some(queue) = lane.store.runs() else { continue };
+            let finished_at = self.inner.clock.now();
+            match queue.result(id) {
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+                Ok(RunRecord { state: RunState::Finished { .. }, .. }) => return Ok(false),
+                Ok(RunRecord { state: RunState::Running { owner, .. }, .. }) => {
+                    return self.cancel_claimed(id, &lane, &owner);
+                }
+                Ok(record) if queue.cancel(&[id], finished_at)?.contains(&true) => {
+                    tell_finished(self, &lane, cancelled_in_queue(&lane, record, finished_at));
+                    return Ok(true);
+                }
+                // Somebody claimed it in between.
+                Ok(_) => {
+                    let owner = match queue.result(id)?.state {
+                        RunState::Running { owner, .. } => owner,
+                        RunState::Queued | RunState::Finished { .. } => return Ok(false),
+                    };
+                    return self.cancel_claimed(id, &lane, &owner);
+                }
             }
-            Cancelled::Unknown => return false,
-        };
-        if let Ok(executor) = self.executor(&alias) {
-            executor.cancel(id);
+        }
+        Ok(false)
+    }
+
+    /// Stops a run that is known to the dispatcher; says whether it is.
+    fn cancel_here(&self, id: RunId) -> bool {
+        match self.inner.dispatcher.find(id) {
+            Found::Active(data) => _ = self.stop(&data, CancelReason::Asked),
+            Found::Waiting(execution, event) => {
+                execution.cancel_token().cancel();
+                execution.finish(Outcome::Cancelled);
+                self.inner.events.publish_all(event);
+            }
+            Found::Nowhere => return false,
         }
         true
+    }
+
+    /// Stops a run that a scheduler has claimed. When it was this one, it may not know of it before its turn is over.
+    fn cancel_claimed(&self, id: RunId, lane: &Arc<Lane>, owner: &str) -> Result<bool, Error> {
+        if owner != &*self.inner.identity {
+            let message = format!("run {id} is leased to scheduler \"{owner}\", which has to be asked");
+            return Err(Error::new(ErrorKind::Unsupported, message));
+        }
+        if !in_turn(lane) {
+            drop(lane.engine.lock());
+        }
+        Ok(self.cancel_here(id))
+    }
+
+    /// Checks a run and fills its defaults in, without queueing it; answers the alias of its store too.
+    ///
+    /// For whoever queues a run in a transaction of their own, through a store that offers that. Call
+    /// [`wakeup`](Self::wakeup) once it is committed; others find the run when they poll.
+    ///
+    /// **Errors**: as [`add_run`](Self::add_run).
+    pub fn make_run(&self, run: impl Into<NewRun>) -> Result<(Arc<str>, QueuedRun), Error> {
+        let (lane, queued) = self.queued(run.into())?;
+        lane.queue_used.store(true, Ordering::Relaxed);
+        Ok((Arc::clone(&lane.alias), queued))
     }
 
     fn queued(&self, run: NewRun) -> Result<(Arc<Lane>, QueuedRun), Error> {
@@ -204,21 +325,29 @@ impl Scheduler {
         let entry = state.store(&run.store)?;
         let lane = entry.lane.clone().filter(|lane| lane.store.runs().is_some());
         let lane = lane.ok_or_else(|| no_queue(&entry.alias))?;
+        check_settings(&run.settings)?;
         let task = match run.call.task {
             TaskRef::Named(name) => state.registry.task(&name)?,
             TaskRef::Bound(task) => task,
         };
         task.check_args(&run.call.args)?;
+        if lane.store.traits().persistent && !task.is_registered() {
+            let message = format!(
+                "the run calls a closure, but job store \"{}\" is persistent: register the function as a task",
+                lane.alias
+            );
+            return Err(Error::new(ErrorKind::InvalidJob, message));
+        }
         let (_, options) = state.defaults.fill(run.settings, &task);
-        state.executor(&options.executor)?;
+        state.check_executor(&options.executor)?;
         let now = self.inner.clock.now();
         let queued = QueuedRun {
-            id: RunId::at(u64::try_from(now.timestamp_millis()).unwrap_or(0)),
+            id: run_id(now),
             job_id: None,
             call: Call::bound(task, run.call.args),
             fire_time: now,
             scheduled_time: run.not_before.unwrap_or(now),
-            priority: run.priority,
+            priority: options.priority,
             options,
         };
         Ok((lane, queued))
@@ -242,6 +371,15 @@ impl Scheduler {
         let store = self.job_store(alias)?;
         store.runs().ok_or_else(|| no_queue(alias)).and_then(call)
     }
+}
+
+/// The end of a run that never left its queue.
+fn cancelled_in_queue(lane: &Lane, record: RunRecord, finished_at: DateTime<Utc>) -> RunReport {
+    let RunRecord { run, attempt, .. } = record;
+    let QueuedRun { id, job_id, call, fire_time, scheduled_time, .. } = run;
+    let (store, task) = (Arc::clone(&lane.alias), Arc::from(call.task.name()));
+    let run = Run { id, job_id, store, task, fire_time, scheduled_time, attempt };
+    RunReport { run: Arc::new(run), outcome: Outcome::Cancelled, started_at: None, finished_at }
 }
 
 fn no_queue(alias: &str) -> Error {

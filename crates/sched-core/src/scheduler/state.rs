@@ -12,7 +12,7 @@ use crate::broker::{EventBroker, SubscriptionId};
 use crate::config::BuildContext;
 use crate::executor::Executor;
 use crate::job::{DEFAULT_ALIAS, Defaults, Draft};
-use crate::policy::Delivery;
+use crate::policy::{Delivery, Role};
 use crate::registry::Registry;
 use crate::store::JobStore;
 use crate::{Error, ErrorKind};
@@ -47,6 +47,9 @@ pub(crate) struct EngineOptions {
     pub(crate) poll_interval: Duration,
     pub(crate) max_concurrent_runs: usize,
     pub(crate) delivery: Option<Delivery>,
+    pub(crate) role: Role,
+    /// How many finished runs are kept at most.
+    pub(crate) keep_runs: Option<usize>,
 }
 
 impl Default for EngineOptions {
@@ -58,6 +61,8 @@ impl Default for EngineOptions {
             poll_interval: Duration::from_secs(10),
             max_concurrent_runs: 10_000,
             delivery: None,
+            role: Role::Both,
+            keep_runs: None,
         }
     }
 }
@@ -80,6 +85,8 @@ impl EngineOptions {
                 base.max_concurrent_runs,
             ),
             delivery: self.delivery.or(base.delivery),
+            role: pick(self.role, &default.role, base.role),
+            keep_runs: self.keep_runs.or(base.keep_runs),
         }
     }
 }
@@ -130,12 +137,20 @@ impl State {
         found.ok_or_else(|| unknown("executor", alias, self.executors.iter().map(|(name, _)| &**name)))
     }
 
-    /// Where a job is to be stored; its executor must exist.
+    /// A scheduler that runs nothing need not have the executor of a job.
+    pub(crate) fn check_executor(&self, alias: &str) -> Result<(), Error> {
+        match self.engine.role.runs() {
+            true => self.executor(alias).map(drop),
+            false => Ok(()),
+        }
+    }
+
+    /// Where a job is to be stored; its executor must exist where it may run.
     pub(crate) fn target(&self, draft: &Draft) -> Result<Target, Error> {
         let entry = self.store(&draft.store)?;
         let own = draft.settings.executor.as_ref().or(draft.task.settings().executor.as_ref());
         let executor = own.or(self.defaults.settings.executor.as_ref());
-        self.executor(executor.map_or(DEFAULT_ALIAS, |alias| alias))?;
+        self.check_executor(executor.map_or(DEFAULT_ALIAS, |alias| alias))?;
         let (store, lane, defaults) =
             (Arc::clone(&entry.store), entry.lane.clone(), Arc::clone(&self.defaults));
         Ok(Target { store, lane, defaults })

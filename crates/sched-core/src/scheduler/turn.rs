@@ -1,30 +1,32 @@
 //! One step of the engine: claim, plan, commit, dispatch, settle, and when to wake.
 
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::Scheduler;
 use super::backoff::Backoff;
-use super::dispatch::{Sink, log_outcome};
+use super::commit::{Batch, Outcomes, Planned};
+use super::dispatch::{Adopted, Registration, Sink, log_outcome, retrying};
 use super::driver::Wake;
-use super::lane::Lane;
+use super::lane::{Ended, Lane};
 use super::state::{EngineOptions, SchedulerState};
 use super::told::{AppliedPlan, Told, run_id, submitted_events};
 use crate::Error;
+use crate::context::CancelReason;
 use crate::error::panic_message;
 use crate::event::{Event, JobRef};
 use crate::executor::{Capacity, Execution, RunSink};
+use crate::id::JobId;
 use crate::job::{Job, JobStatus};
 use crate::plan::{Plan, PlannedFire, Then, plan};
-use crate::policy::Delivery;
+use crate::policy::{Delivery, Overlap, Role};
 use crate::run::{MissReason, Outcome, Run, RunReport};
 use crate::store::{
-    Advance, ClaimRequest, ClaimedJob, ClaimedRun, Committed, FinishedRun, JobCommit, QueuedRun, RunClaim,
-    RunQueue,
+    ClaimRequest, ClaimedJob, ClaimedRun, FinishedRun, QueuedRun, RunClaim, RunFilter, RunPhase, RunQueue,
 };
 use crate::task::TaskRef;
 
@@ -42,26 +44,39 @@ const QUEUE_PAUSE: Duration = Duration::from_secs(1);
 /// planned. Stores with round trips take whole batches.
 const SMALL_BATCH: usize = 256;
 
+/// Of how many jobs that ended it is looked, at each upkeep, whether others have ended their last runs. Each costs two
+/// calls of the store.
+const ENDED_JOBS: usize = 50;
+
 /// What a lane's loop remembers from turn to turn.
 pub(crate) struct Engine {
     pub(crate) options: EngineOptions,
     pub(crate) delivery: Delivery,
     pub(crate) backoff: Backoff,
     sink: Arc<dyn RunSink>,
+    /// Plans whose commit failed, to be committed again.
+    uncommitted: Option<Batch>,
     seen: Option<(DateTime<Utc>, Duration)>,
     next_upkeep: Duration,
 }
 
 impl Engine {
-    pub(crate) fn new(options: EngineOptions, delivery: Delivery, scheduler: Scheduler) -> Self {
+    pub(crate) fn new(
+        options: EngineOptions,
+        delivery: Delivery,
+        scheduler: Scheduler,
+        lane: Weak<Lane>,
+    ) -> Self {
         let backoff = Backoff::new(options.retry_interval);
-        let sink = Arc::new(Sink(scheduler));
-        Self { options, delivery, backoff, sink, seen: None, next_upkeep: Duration::ZERO }
+        let sink = Arc::new(Sink { scheduler, lane });
+        let (uncommitted, seen, next_upkeep) = (None, None, Duration::ZERO);
+        Self { options, delivery, backoff, sink, uncommitted, seen, next_upkeep }
     }
 
     pub(crate) fn step(&mut self, scheduler: &Scheduler, lane: &Arc<Lane>) -> Result<Wake, Error> {
         let now = scheduler.inner.clock.now();
         self.watch_clock(scheduler, now);
+        scheduler.expire(lane);
         self.settle(scheduler, lane)?;
         if lane.is_backlogged() {
             lane.set_backlogged(scheduler.retry_backlogs());
@@ -69,11 +84,14 @@ impl Engine {
         let phase = scheduler.inner.state.read().phase;
         let mut more = false;
         if phase == SchedulerState::Running {
-            more = self.fire_due(scheduler, lane, now)?;
+            scheduler.start_retries(lane, now);
+            if self.options.role.plans() {
+                more = self.fire_due(scheduler, lane, now)?;
+            }
         }
         let queue = lane.store.runs().filter(|_| self.uses_queue(lane));
         if let Some(queue) = queue {
-            if phase == SchedulerState::Running {
+            if phase == SchedulerState::Running && self.options.role.runs() {
                 more |= self.start_queued(scheduler, lane, queue, now)?;
             }
             self.keep_leases(scheduler, lane, queue)?;
@@ -86,6 +104,9 @@ impl Engine {
     }
 
     fn uses_queue(&self, lane: &Lane) -> bool {
+        if self.options.role == Role::Client {
+            return false;
+        }
         self.delivery == Delivery::Durable
             || lane.store.traits().shared
             || lane.queue_used.load(Ordering::Relaxed)
@@ -111,43 +132,56 @@ impl Engine {
         lane: &Arc<Lane>,
         now: DateTime<Utc>,
     ) -> Result<bool, Error> {
-        let limit = match lane.store.traits().blocking {
+        if self.uncommitted.is_some() {
+            self.commit_again(scheduler, lane, now)?;
+            return Ok(true);
+        }
+        let is_blocking = lane.store.traits().blocking;
+        let limit = match is_blocking {
             true => self.options.claim_batch,
             false => self.options.claim_batch.min(SMALL_BATCH),
         };
         let request = self.request(scheduler, now, limit);
+        let until = scheduler.inner.clock.monotonic() + self.options.lease;
         let claimed = lane.store.claim_due(&request)?;
         if claimed.is_empty() {
             return Ok(false);
         }
         let full = claimed.len() >= request.limit;
-        let mut commits = Vec::with_capacity(claimed.len());
-        let mut planned = Vec::with_capacity(claimed.len());
-        for ClaimedJob { job, claim } in claimed {
+        let planned = claimed.into_iter().map(|ClaimedJob { job, claim }| {
             let (plan, failure) = plan_or_suspend(&job, now, scheduler.inner.seed);
-            let advance = match plan.then {
-                Then::Remove => Advance::Remove,
-                Then::Continue | Then::Retain => Advance::To(plan.cursor.clone()),
-            };
-            let runs = match self.delivery {
-                Delivery::Direct => Vec::new(),
-                Delivery::Durable => queued_runs(&job, &plan, now),
-            };
-            commits.push(JobCommit { claim, advance, runs });
-            planned.push((job, plan, failure));
+            Planned { job, plan, failure, claim }
+        });
+        let batch = Batch { planned: planned.collect(), at: now, until };
+        let commits = batch.commits(self.delivery);
+        if !is_blocking {
+            let answers = lane.store.commit(commits)?;
+            self.dispatch(scheduler, lane, batch.outcomes(answers), now);
+            return Ok(full);
         }
+        // Kept while it is written: a store that waits for somebody can leave it in doubt.
+        self.uncommitted = Some(batch);
         let answers = lane.store.commit(commits)?;
-        let mut outcome = Outcomes::default();
-        for ((job, plan, failure), answer) in planned.into_iter().zip(answers) {
-            match answer {
-                Committed::Applied { skipped } => {
-                    outcome.applied.push(AppliedPlan { job, plan, failure, skipped });
-                }
-                Committed::Stale => outcome.stale.push(job),
-            }
+        if let Some(batch) = self.uncommitted.take() {
+            self.dispatch(scheduler, lane, batch.outcomes(answers), now);
         }
-        self.dispatch(scheduler, lane, outcome, now);
         Ok(full)
+    }
+
+    /// Commits a batch once more whose first commit failed: the jobs need not wait for the end of their leases.
+    fn commit_again(
+        &mut self,
+        scheduler: &Scheduler,
+        lane: &Arc<Lane>,
+        now: DateTime<Utc>,
+    ) -> Result<(), Error> {
+        let Some(batch) = &self.uncommitted else { return Ok(()) };
+        let answers = lane.store.commit(batch.commits(self.delivery))?;
+        if let Some(batch) = self.uncommitted.take() {
+            let outcomes = batch.doubtful_outcomes(answers, scheduler, lane)?;
+            self.dispatch(scheduler, lane, outcomes, now);
+        }
+        Ok(())
     }
 
     fn request(&self, scheduler: &Scheduler, now: DateTime<Utc>, limit: usize) -> ClaimRequest {
@@ -169,6 +203,7 @@ impl Engine {
             }
         }
         let mut ready: Vec<Execution> = Vec::with_capacity(runs.len());
+        let mut replaced = Vec::new();
         match self.delivery {
             Delivery::Direct => {
                 let mut batch = scheduler.inner.dispatcher.batch();
@@ -186,13 +221,25 @@ impl Engine {
                         told.later.extend(batch.end_job(lane, told.job_ref(&applied.job)));
                     }
                 }
+                replaced = batch.finish();
             }
             Delivery::Durable => outcomes.applied.iter().for_each(|applied| told.queued(applied)),
         }
         let Told { first, later, .. } = told;
+        lane.await_additions(scheduler);
         // Queued before the runs are handed over, told after: a listener may wait for them, as shutdown does.
         scheduler.inner.events.enqueue(first);
         scheduler.submit(ready);
+        scheduler.stop_replaced(replaced);
+        if self.delivery == Delivery::Durable {
+            replace_queued(scheduler, lane, &outcomes.applied);
+            if self.options.role == Role::Scheduler {
+                // Workers of other processes learn of a batch by one notice.
+                let fires = outcomes.applied.iter().flat_map(|applied| &applied.plan.fires);
+                let queued = fires.filter(|fire| !fire.missed).map(|fire| fire.scheduled_time);
+                scheduler.notify(lane, queued.min());
+            }
+        }
         scheduler.inner.events.publish_all(later);
     }
 
@@ -236,21 +283,40 @@ impl Engine {
         }
         let claimed = queue.claim(&self.request(scheduler, now, limit), &places)?;
         let full = claimed.len() >= limit;
+        if !claimed.is_empty() && lane.claims.lock().is_empty() {
+            lane.keeping.begin(scheduler.inner.clock.monotonic() + self.options.lease / 3);
+        }
         let mut ready = Vec::with_capacity(claimed.len());
         let mut unknown = Vec::new();
         for claimed in claimed {
             let claim = RunClaim { id: claimed.run.id, token: claimed.token };
+            match scheduler.inner.dispatcher.adopt(lane, claim, &claimed.history) {
+                Adopted::Unknown => {}
+                Adopted::GoesOn => {
+                    lane.claims.lock().insert(claim.id, claim);
+                    continue;
+                }
+                // It is claimed again when this lease has ended, by when the old attempt has too.
+                Adopted::Ending => continue,
+            }
             lane.claims.lock().insert(claim.id, claim);
+            let mut claimed = claimed;
+            let history = std::mem::take(&mut claimed.history);
             match self.claimed_execution(scheduler, lane, claimed) {
                 Ok(execution) => {
-                    scheduler.inner.dispatcher.register(lane, &execution, claim, now);
+                    let run = Registration { execution: &execution, claim, history };
+                    scheduler.inner.dispatcher.register(lane, run, now);
                     ready.push(execution);
                 }
-                Err(report) => unknown.push((claim, report)),
+                Err(report) => unknown.push(Ended { claim, report, again: None, told: false }),
             }
+        }
+        if !ready.is_empty() {
+            scheduler.keep(lane, lane.keeping.renewal());
         }
         let unsettled = !unknown.is_empty();
         lane.ended.lock().extend(unknown);
+        lane.await_additions(scheduler);
         submitted_events(scheduler, &ready);
         scheduler.submit(ready);
         scheduler.inner.events.flush();
@@ -285,12 +351,12 @@ impl Engine {
     pub(crate) fn settle(&mut self, scheduler: &Scheduler, lane: &Arc<Lane>) -> Result<(), Error> {
         let ended = std::mem::take(&mut *lane.ended.lock());
         let (Some(queue), false) = (lane.store.runs(), ended.is_empty()) else { return Ok(()) };
-        let rows = ended.iter().map(|(claim, report)| FinishedRun {
+        let rows = ended.iter().map(|Ended { claim, report, again, .. }| FinishedRun {
             claim: *claim,
             outcome: report.outcome.clone(),
             started_at: report.started_at,
             finished_at: report.finished_at,
-            again: None,
+            again: again.clone(),
         });
         let answers = match queue.finish(rows.collect()) {
             Ok(answers) => answers,
@@ -299,23 +365,15 @@ impl Engine {
                 return Err(error);
             }
         };
-        for ((claim, report), ours) in ended.into_iter().zip(answers) {
-            lane.claims.lock().remove(&claim.id);
-            if ours {
-                log_outcome(&report);
-                scheduler.inner.waiters.tell(claim.id, &report.outcome);
-                let job_id = report.run.job_id.clone();
-                scheduler.publish_ended(report);
-                let last = job_id.filter(|id| lane.queued.lock().finish(id));
-                let store = Some(Arc::clone(&lane.alias));
-                scheduler
-                    .inner
-                    .events
-                    .publish_all(last.map(|job_id| Event::JobRemoved(JobRef { job_id, store })));
-            } else {
-                let mut told = Told::new(scheduler, lane);
-                told.claim_lost(report.run.job_id.clone(), Some(claim.id));
-                scheduler.inner.events.publish_all(told.first);
+        for (ended, ours) in ended.into_iter().zip(answers) {
+            lane.forget(ended.claim);
+            match ours {
+                true => tell_settled(scheduler, lane, ended),
+                false => {
+                    let mut told = Told::new(scheduler, lane);
+                    told.claim_lost(ended.report.run.job_id.clone(), Some(ended.claim.id));
+                    scheduler.inner.events.publish_all(told.first);
+                }
             }
         }
         Ok(())
@@ -328,44 +386,53 @@ impl Engine {
         lane: &Arc<Lane>,
         queue: &dyn RunQueue,
     ) -> Result<(), Error> {
+        scheduler.renew_leases(lane, Duration::ZERO)?;
         let monotonic = scheduler.inner.clock.monotonic();
         if monotonic < self.next_upkeep {
             return Ok(());
         }
         self.next_upkeep = monotonic + self.options.lease / 3;
-        let claims: Vec<RunClaim> = lane.claims.lock().values().copied().collect();
-        if !claims.is_empty() {
-            for (claim, ours) in claims.iter().zip(queue.renew(&claims, self.options.lease)?) {
-                if !ours && lane.claims.lock().remove(&claim.id).is_some() {
-                    scheduler.inner.dispatcher.cancel(claim.id);
-                }
-            }
-        }
+        tell_removed_elsewhere(scheduler, lane, queue)?;
         queue.reap()?;
-        queue.cleanup(None, self.options.claim_batch)?;
+        queue.cleanup(self.options.keep_runs, self.options.claim_batch)?;
         Ok(())
     }
 
     fn next_wake(&self, scheduler: &Scheduler, lane: &Lane, resting: &Resting<'_>) -> Result<Wake, Error> {
+        let role = self.options.role;
         let mut next = match resting.phase {
-            SchedulerState::Running => lane.store.next_wakeup()?,
+            SchedulerState::Running if role.plans() => lane.store.next_wakeup()?,
             _ => None,
         };
-        let mut held_back = None;
-        if let Some(waiting) = resting.queue.map(RunQueue::next_wakeup).transpose()?.flatten() {
+        // A job that is due already and was not claimed is held by another, by a clock that may differ from ours.
+        let mut held_back = next.filter(|time| *time <= resting.now).map(|_| QUEUE_PAUSE);
+        next = next.filter(|time| *time > resting.now);
+        if let Some(waiting) =
+            resting.queue.filter(|_| role.runs()).map(RunQueue::next_wakeup).transpose()?.flatten()
+        {
             // What was due already has just been left in the queue, for want of a place or of its executor.
-            held_back = (waiting <= resting.now).then_some(QUEUE_PAUSE);
+            held_back = held_back.or((waiting <= resting.now).then_some(QUEUE_PAUSE));
             next = [next, Some(waiting).filter(|time| *time > resting.now)].into_iter().flatten().min();
         }
         let now = scheduler.inner.clock.now();
+        let is_running = resting.phase == SchedulerState::Running;
+        if let Some(due) = scheduler.inner.dispatcher.next_timer(lane.index, is_running) {
+            let left = due.saturating_sub(scheduler.inner.clock.monotonic());
+            let due = TimeDelta::from_std(left).ok().and_then(|left| now.checked_add_signed(left));
+            next = next.into_iter().chain(due).min();
+        }
         let mut sleep = next.map(|time| (time - now).to_std().unwrap_or(Duration::ZERO));
-        if !lane.claims.lock().is_empty() {
+        if lane.queued.lock().has_ended() {
             let upkeep = self.next_upkeep.saturating_sub(scheduler.inner.clock.monotonic());
+            sleep = Some(sleep.map_or(upkeep, |sleep| sleep.min(upkeep)));
+        }
+        if !lane.claims.lock().is_empty() {
+            let upkeep = lane.keeping.renewal().saturating_sub(scheduler.inner.clock.monotonic());
             sleep = Some(sleep.map_or(upkeep, |sleep| sleep.min(upkeep)));
         }
         let backlogged = lane.is_backlogged().then_some(BACKLOG_PAUSE);
         sleep = [sleep, held_back, backlogged].into_iter().flatten().min();
-        if sleep.is_some() || lane.store.traits().shared {
+        if sleep.is_some() || (lane.store.traits().shared && role != Role::Client) {
             let poll = self.options.poll_interval;
             sleep = Some(sleep.map_or(poll, |sleep| sleep.min(poll)));
         }
@@ -387,12 +454,6 @@ struct Resting<'a> {
     now: DateTime<Utc>,
 }
 
-#[derive(Default)]
-struct Outcomes {
-    applied: Vec<AppliedPlan>,
-    stale: Vec<Job>,
-}
-
 /// The plan of a due job. When its trigger fails, the fire time that is known still runs and the job is suspended.
 fn plan_or_suspend(job: &Job, now: DateTime<Utc>, seed: u64) -> (Plan, Option<Arc<str>>) {
     let call = AssertUnwindSafe(|| plan(&job.spec, &job.cursor, now, seed));
@@ -410,7 +471,7 @@ fn plan_or_suspend(job: &Job, now: DateTime<Utc>, seed: u64) -> (Plan, Option<Ar
     (Plan { fires, cursor, then: Then::Continue, catch_up_limited: false }, Some(reason))
 }
 
-fn queued_runs(job: &Job, plan: &Plan, now: DateTime<Utc>) -> Vec<QueuedRun> {
+pub(super) fn queued_runs(job: &Job, plan: &Plan, now: DateTime<Utc>) -> Vec<QueuedRun> {
     let due = plan.fires.iter().filter(|fire| !fire.missed);
     let made = due.map(|fire| QueuedRun {
         id: run_id(now),
@@ -418,10 +479,71 @@ fn queued_runs(job: &Job, plan: &Plan, now: DateTime<Utc>) -> Vec<QueuedRun> {
         call: crate::task::Call { task: job.spec.task.clone(), args: job.spec.args.clone() },
         fire_time: fire.fire_time,
         scheduled_time: fire.scheduled_time,
-        priority: 0,
+        priority: job.spec.options.priority,
         options: Arc::clone(&job.spec.options),
     });
     made.collect()
+}
+
+/// Tells of a queued run whose row is written.
+fn tell_settled(scheduler: &Scheduler, lane: &Lane, ended: Ended) {
+    match ended {
+        Ended { again: Some(_), told: true, .. } => {}
+        Ended { again: Some(again), report, .. } => scheduler.publish(retrying(&report, again.at)),
+        Ended { told: true, report, .. } => tell_removed(scheduler, lane, report.run.job_id.clone()),
+        Ended { report, .. } => tell_finished(scheduler, lane, report),
+    }
+}
+
+/// Tells of the end of a queued run, and of its job's when its schedule had ended.
+pub(crate) fn tell_finished(scheduler: &Scheduler, lane: &Lane, report: RunReport) {
+    let job_id = report.run.job_id.clone();
+    log_outcome(&report);
+    scheduler.inner.waiters.tell(report.run.id, &report.outcome);
+    scheduler.publish_ended(report);
+    tell_removed(scheduler, lane, job_id);
+}
+
+/// Tells of jobs whose schedule has ended and whose last runs ended on other schedulers.
+fn tell_removed_elsewhere(scheduler: &Scheduler, lane: &Lane, queue: &dyn RunQueue) -> Result<(), Error> {
+    let ended = lane.queued.lock().ended(ENDED_JOBS);
+    for job_id in ended {
+        let is_left = |phase| {
+            let filter = RunFilter {
+                job_id: Some(job_id.clone()),
+                phase: Some(phase),
+                limit: Some(1),
+                ..RunFilter::default()
+            };
+            queue.list(&filter).map(|runs| !runs.is_empty())
+        };
+        if !is_left(RunPhase::Queued)? && !is_left(RunPhase::Running)? && lane.queued.lock().forget(&job_id) {
+            let job = JobRef { job_id, store: Some(Arc::clone(&lane.alias)) };
+            scheduler.publish(Event::JobRemoved(job));
+        }
+    }
+    Ok(())
+}
+
+/// A run of that job is over.
+fn tell_removed(scheduler: &Scheduler, lane: &Lane, job_id: Option<JobId>) {
+    let last = job_id.filter(|id| lane.queued.lock().finish(id));
+    let store = Some(Arc::clone(&lane.alias));
+    scheduler.inner.events.publish_all(last.map(|job_id| Event::JobRemoved(JobRef { job_id, store })));
+}
+
+/// Asks the runs to stop in whose place queued ones come, as far as they run here.
+fn replace_queued(scheduler: &Scheduler, lane: &Lane, applied: &[AppliedPlan]) {
+    let replacing = applied.iter().filter(|applied| {
+        let options = &applied.job.spec.options;
+        options.overlap == Overlap::CancelPrevious && applied.plan.fires.iter().any(|fire| !fire.missed)
+    });
+    for applied in replacing {
+        let (id, limit) = (applied.job.id(), applied.job.spec.options.max_instances);
+        if let Some(data) = scheduler.inner.dispatcher.oldest_claimed(lane.index, id, limit) {
+            scheduler.stop(&data, CancelReason::Replaced);
+        }
+    }
 }
 
 /// Executors with a place, and how many places.

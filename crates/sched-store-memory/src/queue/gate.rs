@@ -72,6 +72,21 @@ impl Gates {
     /// A claimed run is over. Answers who may try in its place.
     pub(super) fn leave(&mut self, run: &QueuedRun) -> Vec<Place> {
         let freed = self.give_back(run);
+        self.forget(run);
+        freed
+    }
+
+    /// A run that waits, at a gate or in line, is over.
+    pub(super) fn desert(&mut self, run: &QueuedRun, place: Place) {
+        for (gate, _) in gates_of(run) {
+            if let Some(crowd) = self.0.get_mut(&gate) {
+                crowd.parked.remove(&place);
+            }
+        }
+        self.forget(run);
+    }
+
+    fn forget(&mut self, run: &QueuedRun) {
         for (gate, _) in gates_of(run) {
             if let Some(crowd) = self.0.get_mut(&gate) {
                 crowd.unfinished -= 1;
@@ -80,7 +95,6 @@ impl Gates {
                 }
             }
         }
-        freed
     }
 
     /// A claimed run waits again. Answers who may try in its place.

@@ -1,4 +1,4 @@
-//! Cases of executors that run their runs beside the caller, in the same process.
+//! Cases of executors that run their runs beside the caller.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,9 +17,9 @@ const FIRST: u64 = 1_000;
 impl ExecutorFixture {
     /// Holds `count` places with runs that wait at a gate, and waits until they do.
     fn hold(&self, count: u64, numbered_from: u64) -> Arc<Gate> {
-        let gate = Gate::new();
+        let gate = self.gate();
         let held = gate.task();
-        self.submit((0..count).map(|number| self.execution(numbered_from + number, &held, Value::Null)));
+        self.submit((0..count).map(|number| self.execution(numbered_from + number, &held, gate.args())));
         gate.wait_for(usize::try_from(count).expect("small"));
         gate
     }
@@ -132,8 +132,8 @@ pub fn executor_takes_runs_from_inside_a_run(fixture: ExecutorFixture) {
 
 /// A run that is asked to stop can see it and stop.
 pub fn executor_lets_runs_stop_early(fixture: ExecutorFixture) {
-    let gate = Gate::new();
-    let run = fixture.execution(1, &gate.cancellable_task(), Value::Null);
+    let gate = fixture.gate();
+    let run = fixture.execution(1, &gate.cancellable_task(), gate.args());
     let token = run.cancel_token();
     fixture.submit([run]);
     gate.wait_for(1);
@@ -202,8 +202,8 @@ pub fn executor_shutdown_waits_at_most(fixture: ExecutorFixture) {
 /// reported once.
 pub fn executor_shutdown_now_returns(fixture: ExecutorFixture) {
     let gate = fixture.hold(fixture.width() - 1, 0);
-    let willing = Gate::new();
-    fixture.submit([fixture.execution(500, &willing.cancellable_task(), Value::Null)]);
+    let willing = fixture.gate();
+    fixture.submit([fixture.execution(500, &willing.cancellable_task(), willing.args())]);
     willing.wait_for(1);
     let waiting = if fixture.is_wide() { 0 } else { fixture.room(5) };
     fixture.submit(fixture.quick(waiting));

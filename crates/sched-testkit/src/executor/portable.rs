@@ -6,13 +6,13 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use parking_lot::Mutex;
 use sched_core::{
-    Capacity, ErrorKind, Grace, JobOptions, MissReason, Outcome, Run, RunReport, RunSink, Shutdown,
-    TaskErrorKind,
+    CancelReason, Capacity, ErrorKind, Grace, JobOptions, MissReason, Outcome, Run, RunReport, RunSink,
+    Shutdown, TaskErrorKind,
 };
 use serde_json::{Value, json};
 
 use super::ExecutorFixture;
-use crate::jobs::{ECHO, ECHO_LATER, FAIL, LOOK, NOON, PANIC, job_id, run_id, sample_execution, task};
+use crate::jobs::{ECHO, ECHO_LATER, FAIL, LOOK, NOON, PANIC, WAIT, job_id, run_id, sample_execution, task};
 use crate::sink::RecordingSink;
 
 /// Every run that is taken starts once and is reported once.
@@ -153,6 +153,43 @@ pub fn executor_skips_cancelled_runs(fixture: ExecutorFixture) {
     let report = fixture.sink.report_of(run_id(1));
     assert_eq!((report.outcome, report.started_at), (Outcome::Cancelled, None));
     assert_eq!(fixture.sink.report_of(run_id(2)).outcome, Outcome::Succeeded(json!(2)));
+    fixture.end();
+}
+
+/// A run that is asked to stop half-way ends, by itself or by force, and is reported once. What it was asked for decides
+/// how it ended: one whose time was up has timed out, whatever it says.
+pub fn executor_ends_runs_that_are_asked_to_stop(fixture: ExecutorFixture) {
+    for (number, reason) in [(1, CancelReason::TimedOut), (2, CancelReason::Asked)] {
+        let options = JobOptions { timeout: Some(Duration::from_secs(90)), ..JobOptions::default() };
+        let run = fixture.execution_with(number, &task(WAIT), Value::Null, options);
+        let token = run.cancel_token();
+        let started = usize::try_from(number).expect("small");
+        std::thread::scope(|scope| {
+            // An executor that runs inline does not come back before the run has ended.
+            let submitting = scope.spawn(|| fixture.submit([run]));
+            fixture.sink.wait_for_starts(started);
+            token.cancel_because(reason);
+            fixture.executor.cancel(run_id(number));
+            let outcome = fixture.sink.report_of(run_id(number)).outcome;
+            match reason {
+                CancelReason::TimedOut => assert_eq!(outcome, Outcome::TimedOut),
+                _ => assert!(matches!(outcome, Outcome::Cancelled | Outcome::Failed(_)), "{outcome}"),
+            }
+            submitting.join().expect("submitting does not panic");
+        });
+    }
+    assert_eq!(fixture.run(3, ECHO, json!(["next"])).outcome, Outcome::Succeeded(json!("next")));
+    fixture.end();
+}
+
+/// The timeout of a run is told once, before its start; a run without one is not timed.
+pub fn executor_tells_of_timeouts(fixture: ExecutorFixture) {
+    let timeout = Duration::from_secs(90);
+    let options = JobOptions { timeout: Some(timeout), ..JobOptions::default() };
+    fixture.submit([fixture.execution_with(1, &task(ECHO), json!([1]), options)]);
+    assert!(fixture.sink.report_of(run_id(1)).outcome.is_success());
+    fixture.run(2, ECHO, json!([2]));
+    assert_eq!(fixture.sink.timed(), [(run_id(1), timeout)]);
     fixture.end();
 }
 

@@ -9,8 +9,8 @@ use chrono::{DateTime, Utc};
 use parking_lot::Mutex;
 use sched_core::{
     ClaimRequest, ClaimedJob, ClaimedRun, Committed, ConflictPolicy, Error, ErrorKind, FinishedRun, Inserted,
-    Job, JobCommit, JobFilter, JobId, JobStore, QueuedRun, RunClaim, RunCounts, RunFilter, RunId, RunQueue,
-    RunRecord, StoreContext, StoreTraits, StoredJob,
+    Job, JobCommit, JobCounts, JobFilter, JobId, JobStore, QueuedRun, RunClaim, RunCounts, RunFilter, RunId,
+    RunQueue, RunRecord, StoreContext, StoreTraits, StoredJob,
 };
 
 /// A call of a store or of its run queue.
@@ -25,13 +25,16 @@ pub enum StoreCall {
     Clear,
     Get,
     List,
+    JobCounts,
     NextWakeup,
     ClaimDue,
     Commit,
+    Recover,
     Enqueue,
     ClaimRuns,
     Renew,
     Finish,
+    CancelRuns,
     Release,
     Result,
     ListRuns,
@@ -64,6 +67,7 @@ struct State {
     calls: BTreeMap<StoreCall, usize>,
     faults: BTreeMap<StoreCall, VecDeque<Fault>>,
     broken: Option<ErrorKind>,
+    delay: Duration,
 }
 
 /// What goes wrong.
@@ -81,6 +85,11 @@ impl FaultyStore {
     /// A store that does what `inner` does.
     pub fn new(inner: Arc<dyn JobStore>) -> Arc<Self> {
         Arc::new(Self { inner, state: Mutex::default() })
+    }
+
+    /// From now on every call takes so long, beside what it does.
+    pub fn delay(&self, delay: Duration) {
+        self.state.lock().delay = delay;
     }
 
     /// The next `times` calls of this kind fail without doing anything.
@@ -125,12 +134,14 @@ impl FaultyStore {
     }
 
     fn call<T>(&self, call: StoreCall, work: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
-        let fault = {
+        let (fault, delay) = {
             let mut state = self.state.lock();
             *state.calls.entry(call).or_default() += 1;
             let broken = state.broken.map(Fault::Fails);
-            broken.or_else(|| state.faults.get_mut(&call).and_then(VecDeque::pop_front))
+            let fault = broken.or_else(|| state.faults.get_mut(&call).and_then(VecDeque::pop_front));
+            (fault, state.delay)
         };
+        std::thread::sleep(delay);
         let fails = |kind| Err(Error::new(kind, format!("{call:?} failed deliberately")));
         match fault {
             None => work(),
@@ -160,8 +171,9 @@ impl JobStore for FaultyStore {
         self.call(StoreCall::Shutdown, || self.inner.shutdown())
     }
 
+    /// Those of the store inside, but that calls may wait: only such stores fail.
     fn traits(&self) -> StoreTraits {
-        self.inner.traits()
+        StoreTraits { blocking: true, ..self.inner.traits() }
     }
 
     fn insert(&self, jobs: &[Job], conflict: ConflictPolicy) -> Result<Vec<Result<Inserted, Error>>, Error> {
@@ -190,6 +202,14 @@ impl JobStore for FaultyStore {
 
     fn next_wakeup(&self) -> Result<Option<DateTime<Utc>>, Error> {
         self.call(StoreCall::NextWakeup, || self.inner.next_wakeup())
+    }
+
+    fn job_counts(&self) -> Result<JobCounts, Error> {
+        self.call(StoreCall::JobCounts, || self.inner.job_counts())
+    }
+
+    fn recover(&self, owner: &str) -> Result<(), Error> {
+        self.call(StoreCall::Recover, || self.inner.recover(owner))
     }
 
     fn claim_due(&self, request: &ClaimRequest) -> Result<Vec<ClaimedJob>, Error> {
@@ -224,6 +244,10 @@ impl RunQueue for FaultyStore {
 
     fn finish(&self, finished: Vec<FinishedRun>) -> Result<Vec<bool>, Error> {
         self.call(StoreCall::Finish, || self.queue()?.finish(finished))
+    }
+
+    fn cancel(&self, runs: &[RunId], at: DateTime<Utc>) -> Result<Vec<bool>, Error> {
+        self.call(StoreCall::CancelRuns, || self.queue()?.cancel(runs, at))
     }
 
     fn release(&self, claims: &[RunClaim]) -> Result<(), Error> {

@@ -250,7 +250,7 @@ pub fn a_claimed_run_may_be_cancelled(fixture: &Fixture) -> Result<(), Error> {
     let world = fixture.durable()?;
     let run = world.scheduler.add_run(NewRun::task(NOTE).executor(HELD).result_ttl(HOUR))?;
     world.turn();
-    assert!(world.scheduler.cancel_run(run));
+    assert!(world.scheduler.cancel_run(run)?);
     world.held.run_all();
     world.turn();
     let row = world.scheduler.get_run_result(run, None)?;

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use sched_core::{
-    Capacity, Error, ErrorKind, Execution, Executor, ExecutorContext, Outcome, Refused, RunId, Shutdown,
+    Capacity, Error, ErrorKind, Execution, Executor, ExecutorContext, Outcome, Refused, RunContext, RunId,
+    Shutdown,
 };
 
 /// Keeps its runs until the test lets them go, and remembers how it was called.
@@ -20,6 +21,8 @@ struct Held {
     calls: Vec<String>,
     places: Option<usize>,
     refusals: VecDeque<Refusal>,
+    begun: Vec<(Execution, RunContext)>,
+    kills: bool,
 }
 
 /// How a submission goes wrong.
@@ -40,6 +43,28 @@ impl HeldExecutor {
     /// From now on it takes at most so many runs at once.
     pub fn limit(&self, places: usize) {
         self.inner.lock().places = Some(places);
+    }
+
+    /// From now on it stops runs by force when it is told to.
+    pub fn kill_when_told(&self) {
+        self.inner.lock().kills = true;
+    }
+
+    /// Begins the oldest run and leaves it there, as code that takes its time; answers its context.
+    pub fn begin_one(&self) -> Option<RunContext> {
+        let (run, context) = self.take()?.begin()?;
+        self.inner.lock().begun.push((run, context.clone()));
+        Some(context)
+    }
+
+    /// Ends the oldest run that was begun; whether there was one.
+    pub fn end_one(&self, outcome: Outcome) -> bool {
+        let mut inner = self.inner.lock();
+        let begun = (!inner.begun.is_empty()).then(|| inner.begun.remove(0));
+        drop(inner);
+        let ended = begun.is_some();
+        begun.into_iter().for_each(|(run, _)| run.finish(outcome.clone()));
+        ended
     }
 
     /// The next submissions, or starts, go wrong like this.
@@ -116,6 +141,14 @@ impl Executor for HeldExecutor {
             true => Ok(()),
             false => Err(Refused { runs: rest, error: Error::new(ErrorKind::Unavailable, "it is full") }),
         }
+    }
+
+    fn cancel(&self, run: RunId) -> bool {
+        let mut inner = self.inner.lock();
+        let at = inner.begun.iter().position(|(_, context)| context.run().id == run);
+        let killed = at.filter(|_| inner.kills).map(|at| inner.begun.remove(at));
+        drop(inner);
+        killed.map(|(run, _)| run.finish(Outcome::Abandoned("it was killed".to_owned()))).is_some()
     }
 
     fn capacity(&self) -> Capacity {

@@ -8,8 +8,8 @@ use chrono::{DateTime, TimeDelta, Utc};
 use chrono_tz::Tz;
 use parking_lot::Mutex;
 use sched_core::{
-    Clock, Delivery, Error, EventMask, Executor, JobBuilder, JobHandle, JobId, JobStore, Outcome, Param,
-    Registry, RegistryBuilder, RunContext, Scheduler, SchedulerConfig, StartMode, Task, TaskError,
+    ActiveRun, Clock, Delivery, Error, EventMask, Executor, JobBuilder, JobHandle, JobId, JobStore, Outcome,
+    Param, Registry, RegistryBuilder, RunContext, Scheduler, SchedulerConfig, StartMode, Task, TaskError,
 };
 use serde_json::Value;
 
@@ -303,7 +303,8 @@ impl World {
 
     fn settle(&self) {
         let deadline = Instant::now() + PATIENCE;
-        while self.scheduler.active_runs().iter().any(|active| &*active.executor != HELD) {
+        let goes_on = |active: &ActiveRun| &*active.executor != HELD && !active.retrying && !active.timed_out;
+        while self.scheduler.active_runs().iter().any(goes_on) {
             assert!(Instant::now() < deadline, "a run does not end: {:?}", self.scheduler.active_runs());
             std::thread::yield_now();
         }

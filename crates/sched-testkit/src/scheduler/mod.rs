@@ -8,15 +8,19 @@
 //! what they are made of; the other modules are cases.
 
 pub mod changes;
+pub mod control;
 pub mod durable;
 pub mod executors;
 pub mod firing;
 pub mod fixture;
+pub mod fleet;
 pub mod jobs;
 pub mod lifecycle;
 pub mod overlap;
 pub mod parts;
+pub mod queueing;
 pub mod recorder;
+pub mod retries;
 pub mod runtime;
 pub mod transfer;
 pub mod triggers;
@@ -152,6 +156,8 @@ macro_rules! scheduler_suite {
             a_refused_run_is_offered_again
             a_closed_executor_abandons_its_runs
             a_job_without_its_executor_is_missed
+            a_failed_commit_is_not_left_to_the_end_of_its_claims
+            a_commit_in_doubt_gives_way_to_a_change
             trouble_deletes_no_job
         }
         $crate::scheduler_cases! { $make; durable:
@@ -173,6 +179,62 @@ macro_rules! scheduler_suite {
             a_run_for_another_schedulers_executor_waits
             a_completion_is_written_when_the_store_recovers
             a_late_durable_run_is_missed
+        }
+        $crate::scheduler_cases! { $make; control:
+            a_run_that_takes_too_long_is_stopped_by_force
+            a_run_that_cannot_be_stopped_keeps_its_place
+            a_run_that_cannot_be_stopped_may_give_its_place_up
+            an_end_after_the_deadline_is_a_timeout
+            a_hung_queued_run_is_never_run_twice
+            a_hung_queued_run_may_give_its_place_up
+            a_shutdown_leaves_no_hung_run_to_others
+            a_waiting_caller_is_told_of_a_timeout
+            a_failing_store_holds_no_timeout_up
+            a_run_may_be_cancelled_wherever_it_stands
+            a_run_that_waits_for_its_turn_may_be_cancelled
+            a_run_elsewhere_is_not_cancelled
+            a_replaced_run_is_stopped_by_force
+            a_token_says_why
+            ended_runs_leave_no_deadline
+        }
+        $crate::scheduler_cases! { $make; retries:
+            a_failing_run_is_tried_again
+            a_run_that_fails_for_good_says_how_often
+            only_the_named_failures_are_tried_again
+            a_pending_attempt_keeps_its_place
+            a_paused_scheduler_starts_no_attempt
+            a_pending_attempt_may_be_cancelled_or_replaced
+            a_shutdown_ends_pending_attempts
+            a_hung_run_is_tried_again_when_it_is_over
+            a_queued_run_keeps_its_history
+            attempts_go_on_elsewhere
+            retry_rules_are_inherited_and_stored
+        }
+        $crate::scheduler_cases! { $make; queueing:
+            a_queued_call_takes_its_options
+            priorities_order_jobs_too
+            a_backlog_is_ordered_by_priority
+            a_full_executor_leaves_runs_in_the_queue
+            claimed_runs_are_limited
+            a_key_limits_direct_runs_of_all_jobs
+            runs_behind_a_key_count_as_unfinished
+            a_key_is_freed_however_its_run_ends
+            what_is_made_is_checked_and_not_stored
+        }
+        $crate::scheduler_cases! { $make; fleet:
+            a_planner_plans_and_a_worker_runs
+            a_client_only_asks
+            a_planner_needs_durable_delivery
+            who_runs_nothing_needs_no_executor
+            a_named_scheduler_recovers_its_own
+            the_identity_is_given_once
+            finished_runs_are_kept_up_to_a_limit
+            leases_are_renewed_while_a_turn_is_stuck
+            a_run_is_timed_while_its_loop_is_stuck
+            a_graceful_stop_gives_leases_back_at_once
+            a_run_that_shuts_down_has_its_end_written
+            a_job_is_removed_after_its_last_run_elsewhere
+            a_job_is_told_before_its_runs
         }
         $crate::scheduler_cases! { $make; transfer:
             exported_jobs_work_where_they_are_imported

@@ -116,9 +116,9 @@ pub fn a_run_may_be_cancelled(fixture: &Fixture) -> Result<(), Error> {
     world.turn();
     let run = world.scheduler.active_runs().into_iter().next().map(|active| active.run.id);
     let Some(run) = run else { return Err(Error::new(sched_core::ErrorKind::NotFound, "no run is active")) };
-    assert!(world.scheduler.cancel_run(run));
+    assert!(world.scheduler.cancel_run(run)?);
     world.held.run_all();
     assert_eq!(world.outcomes(), ["cancelled"]);
-    assert!(!world.scheduler.cancel_run(run) && world.scheduler.active_runs().is_empty());
+    assert!(!world.scheduler.cancel_run(run)? && world.scheduler.active_runs().is_empty());
     Ok(())
 }

@@ -115,6 +115,7 @@ pub fn word(event: &Event) -> String {
         Event::JobExecuted(ended) => of_run("executed", ended),
         Event::JobError(ended) => of_run("failed", ended),
         Event::JobMissed(ended) => of_run("missed", ended),
+        Event::JobRetrying { attempt, .. } => of_run("retrying", attempt),
         Event::CatchUpLimited(job) => of_job("limited", job),
         Event::JobSuspended { job, .. } => of_job("suspended", job),
         Event::StoreFailed { store, .. } => format!("store_failed {store}"),

@@ -5,7 +5,7 @@ use std::task::Waker;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use sched_core::{Driver, Error, ErrorKind, Runtime, Wake};
+use sched_core::{Driver, Error, ErrorKind, Keeper, Runtime, Wake};
 
 /// More turns than this without a rest, at one moment, is a loop that is busy waiting.
 const RESTLESS_TURNS: usize = 10_000;
@@ -14,6 +14,7 @@ const RESTLESS_TURNS: usize = 10_000;
 #[derive(Debug, Default)]
 pub struct ManualRuntime {
     drivers: Mutex<Vec<Driver>>,
+    keepers: Mutex<Vec<Keeper>>,
     turns: AtomicUsize,
     refuses: Mutex<bool>,
 }
@@ -52,6 +53,21 @@ impl ManualRuntime {
     /// Forgets all drivers, as a process does that is killed.
     pub fn crash(&self) {
         self.drivers.lock().clear();
+        self.keepers.lock().clear();
+    }
+
+    /// Lets the keepers look, as their own threads do while a loop is stuck; answers how long they rest.
+    pub fn look(&self) -> Option<Duration> {
+        let mut rest = None::<Duration>;
+        self.keepers.lock().retain_mut(|keeper| match keeper.turn() {
+            Wake::After(pause) => {
+                rest = Some(rest.map_or(pause, |rest| rest.min(pause)));
+                true
+            }
+            Wake::Again | Wake::WhenWoken => true,
+            Wake::Stop => false,
+        });
+        rest
     }
 
     /// Turns every driver until all of them rest; answers how long they may, or `None` until they are woken.
@@ -88,6 +104,12 @@ impl Runtime for ManualRuntime {
         }
         driver.set_waker(Waker::noop().clone());
         self.drivers.lock().push(driver);
+        Ok(())
+    }
+
+    fn spawn_keeper(&self, keeper: Keeper) -> Result<(), Error> {
+        keeper.set_waker(Waker::noop().clone());
+        self.keepers.lock().push(keeper);
         Ok(())
     }
 }

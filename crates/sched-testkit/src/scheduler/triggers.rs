@@ -5,14 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use sched_core::{ANCHOR_KEY, Error, ErrorKind, Factory, Plugin, Section, Trigger};
+use sched_core::{ANCHOR_KEY, Error, ErrorKind, Factory, Immediate, Plugin, Section, Trigger};
 use serde_json::{Value, json};
 
 use crate::faults::FaultyTrigger;
 use crate::jobs::FIXED;
 
-/// The plug-ins of this module, under the aliases `every`, `fixed` and `faulty`.
-pub const PLUGINS: [Plugin; 3] = [
+/// The plug-ins of this module, under the aliases `every`, `fixed`, `faulty` and `date`.
+pub const PLUGINS: [Plugin; 4] = [
     Plugin {
         aliases: &["every"],
         summary: "every so many milliseconds",
@@ -25,6 +25,12 @@ pub const PLUGINS: [Plugin; 3] = [
         summary: "fires once and then goes wrong",
         package: env!("CARGO_PKG_NAME"),
         factory: Factory::Trigger(build_faulty),
+    },
+    Plugin {
+        aliases: &["date"],
+        summary: "once; what a job without trigger is stored as",
+        package: env!("CARGO_PKG_NAME"),
+        factory: Factory::Trigger(build_date),
     },
 ];
 
@@ -103,6 +109,14 @@ fn build_every(section: &mut Section<'_>) -> Result<Arc<dyn Trigger>, Error> {
     let zone = section.context().timezone;
     let anchor = section.datetime(ANCHOR_KEY, zone);
     Ok(Arc::new(Every { millis, anchor, jitter: section.duration("jitter") }))
+}
+
+/// Only the form that [`Immediate`] writes.
+fn build_date(section: &mut Section<'_>) -> Result<Arc<dyn Trigger>, Error> {
+    let zone = section.context().timezone;
+    let immediate = Immediate::new();
+    let anchored = section.datetime(ANCHOR_KEY, zone).and_then(|anchor| immediate.anchored(anchor));
+    Ok(anchored.unwrap_or_else(|| Arc::new(immediate)))
 }
 
 fn build_faulty(section: &mut Section<'_>) -> Result<Arc<dyn Trigger>, Error> {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sched_core::{Error, ErrorKind, Event, Health, Job, JobStatus, MissReason};
+use sched_core::{Delivery, Error, ErrorKind, Event, Health, Job, JobStatus, MissReason};
 
 use super::executors::Refusal;
 use super::fixture::{Fixture, HELD, NOTE, World};
@@ -89,12 +89,12 @@ pub fn a_failing_store_is_tried_again_until_it_recovers(fixture: &Fixture) -> Re
     Ok(())
 }
 
-/// A commit whose answer is lost fires nothing twice: that fire time is given up, and the job goes on.
+/// A commit whose answer is lost fires nothing twice: the job is read back, and its run happens once.
 pub fn a_commit_without_an_answer_fires_nothing_twice(fixture: &Fixture) -> Result<(), Error> {
     let (world, store) = with_faulty_store(fixture)?;
     store.lose_answers(StoreCall::Commit, 1, ErrorKind::Timeout);
     world.run_for(5);
-    assert_eq!(world.fired(), [2, 3, 4, 5]);
+    assert_eq!(world.fired(), [1, 2, 3, 4, 5]);
     assert_eq!(
         world.recorder.words_of(&["store_failed", "store_recovered"]),
         ["store_failed default", "store_recovered default"]
@@ -217,5 +217,37 @@ pub fn trouble_deletes_no_job(fixture: &Fixture) -> Result<(), Error> {
     let mut ids = world.ids()?;
     ids.sort();
     assert_eq!(ids, ["a", "b"]);
+    Ok(())
+}
+
+/// A commit that fails is tried again as soon as the store answers, not when its claims end: nothing is late for longer
+/// than the store is gone, and nothing fires twice.
+pub fn a_failed_commit_is_not_left_to_the_end_of_its_claims(fixture: &Fixture) -> Result<(), Error> {
+    for delivery in [Delivery::Direct, Delivery::Durable] {
+        let store = FaultyStore::new(fixture.store());
+        let world = fixture
+            .started_with(|config| config.job_store("default", Arc::clone(&store) as _).delivery(delivery))?;
+        world.add(Job::task(NOTE).id("a").trigger(Every::seconds(10)))?;
+        store.fail(StoreCall::Commit, 3, ErrorKind::Unavailable);
+        world.run_for(12);
+        assert_eq!(world.fired(), [10], "{delivery}");
+        store.lose_answers(StoreCall::Commit, 1, ErrorKind::Timeout);
+        world.run_for(20);
+        assert_eq!(world.fired(), [10, 20, 30], "{delivery}");
+        assert!(world.recorder.words_of(&["claim_lost"]).is_empty(), "{delivery}");
+    }
+    Ok(())
+}
+
+/// A commit in doubt gives way to whoever changed the job meanwhile.
+pub fn a_commit_in_doubt_gives_way_to_a_change(fixture: &Fixture) -> Result<(), Error> {
+    let (world, store) = with_faulty_store(fixture)?;
+    store.fail(StoreCall::Commit, 1, ErrorKind::Unavailable);
+    world.sleep(1);
+    world.runtime.step();
+    world.scheduler.pause_job("a")?;
+    world.run_for(60);
+    assert!(world.fired().is_empty());
+    assert_eq!(world.recorder.words_of(&["claim_lost"]), ["claim_lost"]);
     Ok(())
 }

@@ -44,9 +44,11 @@ pub fn store_claims_once(fixture: StoreFixture) {
     let jobs: Vec<Job> = (0..JOBS).map(|number| sample_job(&format!("job-{number}"), NOON)).collect();
     fixture.insert(&jobs);
     let claim_all = |store: &dyn sched_core::JobStore, owner: &str| {
+        let lease = std::time::Duration::from_secs(600);
+        let request = sched_core::ClaimRequest { lease, ..fixture.request(owner, NOON, 7) };
         let mut claims = Vec::new();
         loop {
-            let claimed = store.claim_due(&fixture.request(owner, NOON, 7)).expect("claim");
+            let claimed = store.claim_due(&request).expect("claim");
             if claimed.is_empty() {
                 return claims;
             }

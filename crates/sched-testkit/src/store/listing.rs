@@ -6,6 +6,7 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use sched_core::{
     Args, Coalesce, Grace, Job, JobFilter, JobPosition, JobSettings, JobSpec, JobStatus, Overlap, Retain,
+    Retry, RetryKind, TimeoutSlot,
 };
 use serde_json::json;
 
@@ -104,6 +105,9 @@ pub fn store_looks_jobs_up(fixture: StoreFixture) {
         max_catch_up: Some(7),
         retain: Some(Retain::Finished),
         timeout: Some(Duration::from_secs(5)),
+        timeout_slot: Some(TimeoutSlot::Free),
+        retry: Some(Arc::new(Retry::new(4).backoff(Duration::from_secs(9)).only([RetryKind::TimedOut]))),
+        priority: Some(-3),
         result_ttl: Some(Duration::from_secs(3_600)),
         concurrency_key: Some(Arc::from("tenant 7")),
         concurrency_limit: Some(3),

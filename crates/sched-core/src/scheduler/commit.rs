@@ -1,0 +1,127 @@
+//! Committing plans, and trying again when it is not known whether a commit was applied.
+//!
+//! A claim's token makes the second try safe: it is applied once or not at all. Only a commit whose answer was lost is in
+//! doubt; then the job is read back, and as long as the claim's lease holds, nobody else can have moved its cursor.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Scheduler;
+use super::lane::Lane;
+use super::told::AppliedPlan;
+use super::turn::queued_runs;
+use crate::Error;
+use crate::id::JobId;
+use crate::job::{Cursor, Job};
+use crate::plan::{Plan, Then};
+use crate::policy::Delivery;
+use crate::store::{Advance, Claim, Committed, JobCommit, JobStore, StoredJob};
+
+use chrono::{DateTime, Utc};
+
+/// A claimed job with its plan.
+pub(super) struct Planned {
+    pub(super) job: Job,
+    pub(super) plan: Plan,
+    /// Why the trigger failed, when it did.
+    pub(super) failure: Option<Arc<str>>,
+    pub(super) claim: Claim,
+}
+
+/// Plans of one batch of claims.
+pub(super) struct Batch {
+    pub(super) planned: Vec<Planned>,
+    /// When the claims were made.
+    pub(super) at: DateTime<Utc>,
+    /// The end of their leases, by the monotonic clock.
+    pub(super) until: Duration,
+}
+
+/// What became of a batch.
+#[derive(Default)]
+pub(super) struct Outcomes {
+    pub(super) applied: Vec<AppliedPlan>,
+    pub(super) stale: Vec<Job>,
+}
+
+impl Batch {
+    /// What is written.
+    pub(super) fn commits(&self, delivery: Delivery) -> Vec<JobCommit> {
+        let commits = self.planned.iter().map(|planned| {
+            let Planned { job, plan, claim, .. } = planned;
+            let advance = match plan.then {
+                Then::Remove => Advance::Remove,
+                Then::Continue | Then::Retain => Advance::To(plan.cursor.clone()),
+            };
+            let runs = match delivery {
+                Delivery::Direct => Vec::new(),
+                Delivery::Durable => queued_runs(job, plan, self.at),
+            };
+            JobCommit { claim: claim.clone(), advance, runs }
+        });
+        commits.collect()
+    }
+
+    /// What became of it, when the answers are those of the first try.
+    pub(super) fn outcomes(self, answers: Vec<Committed>) -> Outcomes {
+        let mut outcomes = Outcomes::default();
+        for (planned, answer) in self.planned.into_iter().zip(answers) {
+            match answer {
+                Committed::Applied { skipped } => outcomes.applied.push(planned.applied(skipped)),
+                Committed::Stale => outcomes.stale.push(planned.job),
+            }
+        }
+        outcomes
+    }
+
+    /// What became of it, when an earlier try may have been applied.
+    ///
+    /// **Errors**: those of the store that is read.
+    pub(super) fn doubtful_outcomes(
+        self,
+        answers: Vec<Committed>,
+        scheduler: &Scheduler,
+        lane: &Lane,
+    ) -> Result<Outcomes, Error> {
+        let holds = scheduler.inner.clock.monotonic() < self.until;
+        let in_doubt = |answer: &Committed| holds && *answer == Committed::Stale;
+        let doubtful = self.planned.iter().zip(&answers).filter(|(_, answer)| in_doubt(answer));
+        let ids: Vec<JobId> = doubtful.map(|(planned, _)| planned.job.id().clone()).collect();
+        let mut found = read_back(&*lane.store, &ids)?.into_iter();
+        let mut outcomes = Outcomes::default();
+        for (planned, answer) in self.planned.into_iter().zip(answers) {
+            let is_in_doubt = in_doubt(&answer);
+            match answer {
+                Committed::Applied { skipped } => outcomes.applied.push(planned.applied(skipped)),
+                Committed::Stale if is_in_doubt && planned.is_written(found.next().flatten()) => {
+                    outcomes.applied.push(planned.applied(Vec::new()));
+                }
+                Committed::Stale => outcomes.stale.push(planned.job),
+            }
+        }
+        Ok(outcomes)
+    }
+}
+
+impl Planned {
+    fn applied(self, skipped: Vec<DateTime<Utc>>) -> AppliedPlan {
+        let Self { job, plan, failure, .. } = self;
+        AppliedPlan { job, plan, failure, skipped }
+    }
+
+    /// Whether the job stands where this plan put it. One that is gone may have been removed by somebody else.
+    fn is_written(&self, found: Option<Cursor>) -> bool {
+        self.plan.then != Then::Remove && found.as_ref() == Some(&self.plan.cursor)
+    }
+}
+
+fn read_back(store: &dyn JobStore, ids: &[JobId]) -> Result<Vec<Option<Cursor>>, Error> {
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let cursor = |found: Option<StoredJob>| match found {
+        Some(StoredJob::Job(job)) => Some(job.cursor),
+        _ => None,
+    };
+    Ok(store.get(ids)?.into_iter().map(cursor).collect())
+}

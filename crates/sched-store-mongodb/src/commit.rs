@@ -1,0 +1,220 @@
+//! How a batch of commits is made: prepare the runs, advance the jobs, let the runs go.
+//!
+//! There are no transactions here. The README, "How a commit is made", says why a crash between any two of these writes
+//! neither loses a run nor makes two of one. The number of commands does not depend on the number of jobs.
+
+use std::collections::{HashMap, HashSet};
+
+use chrono::{DateTime, Utc};
+use mongodb::bson::oid::ObjectId;
+use mongodb::bson::{Bson, RawArrayBuf, RawBson, RawDocumentBuf, doc, rawdoc};
+use sched_core::codec::{Codec, to_micros};
+use sched_core::{Advance, Claim, Committed, Error, JobCommit, Overlap, RunId};
+
+use crate::codec::{FINISHED, NewRun, PREPARED, QUEUED, Row, id_of_run};
+use crate::database::{Database, Search, Table, Verb};
+use crate::jobs;
+use crate::schema::UNFINISHED;
+use crate::settle::{bury, let_go};
+
+/// A commit on its way.
+#[derive(Debug)]
+struct Step {
+    claim: Claim,
+    advance: Advance,
+    runs: Vec<NewRun>,
+    skipped: Vec<DateTime<Utc>>,
+    /// Another of the same batch has this claim.
+    is_double: bool,
+}
+
+impl Step {
+    fn id(&self) -> &str {
+        self.claim.id.as_str()
+    }
+
+    fn token(&self) -> i64 {
+        self.claim.token.0.cast_signed()
+    }
+
+    fn answer(self, is_applied: bool) -> Committed {
+        match is_applied {
+            true => Committed::Applied { skipped: self.skipped },
+            false => Committed::Stale,
+        }
+    }
+}
+
+/// Commits claimed jobs; each gets its own answer.
+pub(crate) fn commit(
+    database: &Database,
+    codec: &Codec,
+    commits: Vec<JobCommit>,
+) -> Result<Vec<Committed>, Error> {
+    let mut seen = HashSet::new();
+    let steps = commits.into_iter().map(|JobCommit { claim, advance, runs }| {
+        let is_double = !seen.insert((claim.id.clone(), claim.token));
+        let runs = if is_double { Vec::new() } else { runs };
+        let runs = runs.into_iter().map(|run| NewRun::encode(run, codec)).collect::<Result<_, _>>()?;
+        Ok(Step { claim, advance, runs, skipped: Vec::new(), is_double })
+    });
+    let mut steps = steps.collect::<Result<Vec<Step>, Error>>()?;
+    admit(database, &mut steps)?;
+    let mark = ObjectId::new();
+    prepare(database, &mut steps, mark)?;
+    let applied = advance(database, &steps, mark)?;
+    end(database, &steps, &applied, mark)?;
+    if steps.iter().any(|step| matches!(step.advance, Advance::Remove)) {
+        bury(database, &doc! { "removed": mark })?;
+    }
+    Ok(steps.into_iter().zip(applied).map(|(step, is_applied)| step.answer(is_applied)).collect())
+}
+
+/// Takes out the runs that the overlap policy skips. A place that is free before the commit is enough for all of its runs.
+/// The jobs are claimed, so that nobody else commits runs of theirs in between.
+fn admit(database: &Database, steps: &mut [Step]) -> Result<(), Error> {
+    let may_skip = |run: &NewRun| run.run.options.overlap == Overlap::Skip;
+    let ids: Vec<&str> = steps.iter().filter(|step| step.runs.iter().any(may_skip)).map(Step::id).collect();
+    if ids.is_empty() {
+        return Ok(());
+    }
+    let unfinished = unfinished(database, &ids)?;
+    let mut doubtful = Vec::new();
+    for step in steps.iter_mut() {
+        let unfinished = unfinished.get(step.id()).copied().unwrap_or(0);
+        let is_full = |run: &NewRun| unfinished >= i64::from(run.run.options.max_instances.max(1));
+        let (skip, keep) =
+            std::mem::take(&mut step.runs).into_iter().partition(|run| may_skip(run) && is_full(run));
+        step.runs = keep;
+        doubtful.push(skip);
+    }
+    let all: Vec<&NewRun> = doubtful.iter().flatten().collect();
+    let known = known(database, &all)?;
+    for (step, doubtful) in steps.iter_mut().zip(doubtful) {
+        let unknown = doubtful.iter().filter(|run| !known.iter().any(|known| known.is(run)));
+        step.skipped.extend(unknown.map(|run| run.run.fire_time));
+    }
+    Ok(())
+}
+
+/// How many unfinished runs each of the jobs has.
+fn unfinished(database: &Database, ids: &[&str]) -> Result<HashMap<String, i64>, Error> {
+    let is_unfinished = doc! { "$gte": QUEUED, "$lt": FINISHED };
+    let stages = vec![
+        doc! { "$match": { "job": { "$in": ids }, "state": is_unfinished } },
+        doc! { "$group": { "_id": "$job", "count": { "$sum": 1_i64 } } },
+    ];
+    let counted = database.aggregate(Table::Runs, stages, Some(UNFINISHED))?;
+    Ok(counted
+        .iter()
+        .filter_map(|group| Some((group.get_str("_id").ok()?.to_owned(), group.get_i64("count").ok()?)))
+        .collect())
+}
+
+/// A run that is there, by what must be unique of it.
+#[derive(Debug)]
+struct Known {
+    id: Option<RunId>,
+    fire: Option<(String, i64)>,
+}
+
+impl Known {
+    fn read(row: &Row) -> Self {
+        let job = row.text("job").ok().flatten().map(str::to_owned);
+        Self { id: row.run_id(), fire: job.zip(row.number("fire").ok().flatten()) }
+    }
+
+    fn is(&self, run: &NewRun) -> bool {
+        let run = &run.run;
+        let is_fire = |(job, fire): &(String, i64)| {
+            run.job_id.as_ref().is_some_and(|id| id.as_str() == job) && to_micros(run.fire_time) == *fire
+        };
+        self.id == Some(run.id) || self.fire.as_ref().is_some_and(is_fire)
+    }
+}
+
+/// The runs that are there already.
+fn known(database: &Database, runs: &[&NewRun]) -> Result<Vec<Known>, Error> {
+    if runs.is_empty() {
+        return Ok(Vec::new());
+    }
+    let ids: Vec<Bson> = runs.iter().filter_map(|run| Bson::try_from(id_of_run(run.run.id)).ok()).collect();
+    let fires =
+        runs.iter().filter_map(|run| Some((run.run.job_id.as_ref()?.as_str(), to_micros(run.run.fire_time))));
+    let (jobs, fires): (Vec<&str>, Vec<i64>) = fires.unzip();
+    let is_seen = doc! { "$gte": QUEUED };
+    let filter = doc! { "$or": [
+        { "_id": { "$in": ids }, "state": is_seen.clone() },
+        { "job": { "$in": jobs }, "fire": { "$in": fires }, "state": is_seen },
+    ] };
+    let found = database.find(Table::Runs, Search::of(filter).only(doc! { "job": 1, "fire": 1 }))?;
+    Ok(found.into_iter().map(|document| Known::read(&Row(document))).collect())
+}
+
+/// Inserts the runs as prepared. Those whose id is taken are there already.
+fn prepare(database: &Database, steps: &mut [Step], mark: ObjectId) -> Result<(), Error> {
+    let of_step = |step: &Step| -> Vec<RawDocumentBuf> {
+        let claim = (step.token(), step.claim.slot.cast_signed());
+        step.runs.iter().map(|run| run.prepared(mark, claim)).collect()
+    };
+    let documents: Vec<RawDocumentBuf> = steps.iter().flat_map(of_step).collect();
+    let mut taken = HashSet::new();
+    for refused in database.write(Table::Runs, Verb::Insert, &documents)?.refused {
+        if !refused.is_duplicate() {
+            return Err(refused.into_error(database.place()));
+        }
+        taken.insert(refused.index);
+    }
+    let mut index = 0..;
+    for step in steps.iter_mut() {
+        step.runs.retain(|_| index.next().is_some_and(|index| !taken.contains(&index)));
+    }
+    Ok(())
+}
+
+/// Advances the jobs; says of each whether its claim was open. This is where a commit happens or does not.
+fn advance(database: &Database, steps: &[Step], mark: ObjectId) -> Result<Vec<bool>, Error> {
+    let single: Vec<&Step> = steps.iter().filter(|step| !step.is_double).collect();
+    let statements: Vec<RawDocumentBuf> = single
+        .iter()
+        .map(|step| {
+            let to = match &step.advance {
+                Advance::To(cursor) => Some(cursor),
+                Advance::Remove => None,
+            };
+            jobs::advance(step.id(), step.token(), to, mark)
+        })
+        .collect();
+    let advanced = database.update(Table::Jobs, &statements)?;
+    if advanced == single.len() {
+        return Ok(steps.iter().map(|step| !step.is_double).collect());
+    }
+    let ids: Vec<&str> = single.iter().map(|step| step.id()).collect();
+    let search = Search::of(doc! { "_id": { "$in": ids } }).only(doc! { "committed": 1 });
+    let committed: HashMap<String, ObjectId> = database
+        .find(Table::Jobs, search)?
+        .into_iter()
+        .map(Row)
+        .filter_map(|row| Some((row.job_id()?.to_owned(), row.mark("committed")?)))
+        .collect();
+    let is_applied = |step: &Step| !step.is_double && committed.get(step.id()) == Some(&mark);
+    Ok(steps.iter().map(is_applied).collect())
+}
+
+/// Lets the runs of applied commits go, and deletes those of stale ones.
+fn end(database: &Database, steps: &[Step], applied: &[bool], mark: ObjectId) -> Result<(), Error> {
+    let ids = |wanted: bool| -> Vec<RawBson> {
+        let steps = steps.iter().zip(applied).filter(|(_, applied)| **applied == wanted);
+        steps.flat_map(|(step, _)| &step.runs).map(|run| id_of_run(run.run.id)).collect()
+    };
+    let (go, stay) = (ids(true), ids(false));
+    if !go.is_empty() {
+        let_go(database, mark, &go)?;
+    }
+    if !stay.is_empty() {
+        let stay: RawArrayBuf = stay.into_iter().collect();
+        database
+            .delete(Table::Runs, rawdoc! { "_id": { "$in": stay }, "state": PREPARED, "commit": mark })?;
+    }
+    Ok(())
+}

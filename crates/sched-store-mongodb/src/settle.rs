@@ -1,0 +1,174 @@
+//! Runs that are prepared: what becomes of them when whoever prepared them does not finish.
+//!
+//! A commit inserts its runs as *prepared*, which nobody sees, then advances the job, and then lets the runs go; the
+//! README, "How a commit is made", has the argument. What a prepared run is can be read off its job at any time: it is
+//! *committed* when the job's `committed` names its commit, it is *open* while the job is still claimed under its token,
+//! and otherwise it is *dead*, for ever. Everything here may be done by anybody, any number of times.
+
+use std::collections::{HashMap, HashSet};
+
+use mongodb::bson::oid::ObjectId;
+use mongodb::bson::{Bson, Document, RawArrayBuf, RawBson, RawDocumentBuf, doc, rawdoc};
+use sched_core::Error;
+
+use crate::codec::{PREPARED, QUEUED, Row};
+use crate::database::{Database, Search, Table, Verb, raw_server_now, server_now};
+use crate::schema::{UNFINISHED, WAKES};
+
+/// A prepared run.
+#[derive(Debug)]
+struct Prepared {
+    id: RawBson,
+    job: String,
+    commit: ObjectId,
+    /// The token of the claim that the commit is made under.
+    token: i64,
+}
+
+impl Prepared {
+    fn read(row: &Row) -> Option<Self> {
+        let id = row.0.get("_id").ok()??.into();
+        let job = row.text("job").ok()??.to_owned();
+        Some(Self { id, job, commit: row.mark("commit")?, token: row.token() })
+    }
+
+    /// Finds it as long as nobody has decided about it.
+    fn filter(&self) -> RawDocumentBuf {
+        rawdoc! { "_id": self.id.clone(), "state": PREPARED, "commit": self.commit }
+    }
+}
+
+/// What a job says about the run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    Committed,
+    Open,
+    Dead,
+}
+
+/// Lets committed runs go. One whose fire time is taken by now is dropped.
+pub(crate) fn let_go(database: &Database, commit: ObjectId, ids: &[RawBson]) -> Result<usize, Error> {
+    let update: RawArrayBuf =
+        [rawdoc! { "$set": { "state": QUEUED, "wake": "$scheduled" } }, rawdoc! { "$unset": "commit" }]
+            .into_iter()
+            .collect();
+    let list: RawArrayBuf = ids.iter().cloned().collect();
+    let all = rawdoc! { "_id": { "$in": list }, "state": PREPARED, "commit": commit };
+    let all = rawdoc! { "q": all, "u": update.clone(), "multi": true };
+    let reply = database.write(Table::Runs, Verb::Update, &[all])?;
+    if reply.refused.is_empty() {
+        return Ok(reply.changed);
+    }
+    // The server stops at the first that it refuses.
+    let of = |id: &RawBson| rawdoc! { "_id": id.clone(), "state": PREPARED, "commit": commit };
+    let each: Vec<_> = ids.iter().map(|id| rawdoc! { "q": of(id), "u": update.clone() }).collect();
+    let reply = database.write(Table::Runs, Verb::Update, &each)?;
+    let mut taken = Vec::new();
+    for refused in reply.refused {
+        if !refused.is_duplicate() {
+            return Err(refused.into_error(database.place()));
+        }
+        taken.push(rawdoc! { "q": of(&ids[refused.index]), "limit": 1 });
+    }
+    database.write(Table::Runs, Verb::Delete, &taken)?.all(database.place())?;
+    Ok(reply.changed)
+}
+
+/// Decides about the prepared runs that a filter finds: lets those go that are committed, deletes those that are dead.
+/// Answers the jobs of which some are still open, as far as a majority knows.
+pub(crate) fn settle(database: &Database, filter: Document) -> Result<HashSet<String>, Error> {
+    let mut filter = filter;
+    filter.insert("state", PREPARED);
+    let index = if filter.contains_key("job") { UNFINISHED } else { WAKES };
+    let search = Search::of(filter).only(doc! { "job": 1, "commit": 1, "token": 1 }).by(index);
+    let found = database.find(Table::Runs, search)?;
+    let prepared: Vec<Prepared> =
+        found.into_iter().filter_map(|document| Prepared::read(&Row(document))).collect();
+    if prepared.is_empty() {
+        return Ok(HashSet::new());
+    }
+    let verdicts = judge(database, &prepared)?;
+    let of = |wanted: Verdict| {
+        prepared.iter().zip(&verdicts).filter(move |(_, it)| **it == wanted).map(|(run, _)| run)
+    };
+    let mut committed: HashMap<ObjectId, Vec<RawBson>> = HashMap::new();
+    of(Verdict::Committed).for_each(|run| committed.entry(run.commit).or_default().push(run.id.clone()));
+    for (commit, ids) in committed {
+        let runs = let_go(database, commit, &ids)?;
+        tracing::info!(runs, "let runs go whose commit was left unfinished");
+    }
+    let deletes: Vec<_> = of(Verdict::Dead).map(|run| rawdoc! { "q": run.filter(), "limit": 1 }).collect();
+    database.write(Table::Runs, Verb::Delete, &deletes)?.all(database.place())?;
+    Ok(of(Verdict::Open).map(|run| run.job.clone()).collect())
+}
+
+fn judge(database: &Database, prepared: &[Prepared]) -> Result<Vec<Verdict>, Error> {
+    let ids: Vec<&str> = prepared.iter().map(|run| run.job.as_str()).collect();
+    // What is read here must never be undone: a dead run is deleted.
+    let search = Search { settled: true, ..Search::of(doc! { "_id": { "$in": ids } }) };
+    let fields = doc! { "token": 1, "until": 1, "committed": 1 };
+    let jobs: HashMap<String, Row> = database
+        .find(Table::Jobs, search.only(fields))?
+        .into_iter()
+        .map(Row)
+        .filter_map(|row| Some((row.job_id()?.to_owned(), row)))
+        .collect();
+    let verdict = |run: &Prepared| {
+        let Some(job) = jobs.get(&run.job) else { return Verdict::Dead };
+        let is_claimed = job.number("until").ok().flatten().is_some();
+        match () {
+            () if job.mark("committed") == Some(run.commit) => Verdict::Committed,
+            () if is_claimed && job.token() == run.token => Verdict::Open,
+            () => Verdict::Dead,
+        }
+    };
+    Ok(prepared.iter().map(verdict).collect())
+}
+
+/// Ends the claims on jobs under which runs were prepared and whose lease has ended, and decides about these runs.
+pub(crate) fn settle_ended(database: &Database) -> Result<(), Error> {
+    let ended = doc! { "state": PREPARED, "$expr": { "$lt": ["$wake", server_now()] } };
+    let fields = doc! { "job": 1, "commit": 1, "token": 1 };
+    let found = database.find(Table::Runs, Search::of(ended).only(fields).first(1_000).by(WAKES))?;
+    if found.is_empty() {
+        return Ok(());
+    }
+    let prepared: Vec<Prepared> =
+        found.into_iter().filter_map(|document| Prepared::read(&Row(document))).collect();
+    let fences: Vec<RawDocumentBuf> = prepared.iter().map(|run| fence(&run.job, run.token)).collect();
+    database.update(Table::Jobs, &fences)?;
+    let ids: Vec<Bson> = prepared.into_iter().filter_map(|run| Bson::try_from(run.id).ok()).collect();
+    settle(database, doc! { "_id": { "$in": ids } }).map(drop)
+}
+
+/// Ends a claim whose lease has ended.
+fn fence(job: &str, token: i64) -> RawDocumentBuf {
+    let ended = rawdoc! { "$lt": ["$until", raw_server_now()] };
+    rawdoc! {
+        "q": { "_id": job, "token": token, "until": { "$exists": true }, "$expr": ended },
+        "u": { "$unset": { "until": "", "owner": "" } },
+    }
+}
+
+/// Deletes jobs that are marked as removed, after their runs were let go.
+pub(crate) fn bury(database: &Database, filter: &Document) -> Result<(), Error> {
+    let mut filter = filter.clone();
+    if !filter.contains_key("removed") {
+        filter.insert("removed", doc! { "$exists": true });
+    }
+    let found = database.find(Table::Jobs, Search::of(filter).only(doc! { "removed": 1 }))?;
+    for found in found.chunks(1_000) {
+        let field =
+            |document: &RawDocumentBuf, key: &str| document.get(key).ok().flatten().map(RawBson::from);
+        let ids = found.iter().filter_map(|document| field(document, "_id"));
+        let of_jobs: Vec<Bson> = ids.clone().filter_map(|id| Bson::try_from(id).ok()).collect();
+        // A majority may not know yet what is marked here: then it stays for the next time.
+        let open = settle(database, doc! { "job": { "$in": of_jobs } })?;
+        let is_settled = |id: &RawBson| !id.as_str().is_some_and(|id| open.contains(id));
+        // By its mark: a job of that id may have been added and removed again since.
+        let marks: RawArrayBuf = found.iter().filter_map(|document| field(document, "removed")).collect();
+        let ids: RawArrayBuf = ids.filter(is_settled).collect();
+        database.delete(Table::Jobs, rawdoc! { "_id": { "$in": ids }, "removed": { "$in": marks } })?;
+    }
+    Ok(())
+}

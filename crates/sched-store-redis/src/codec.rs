@@ -1,0 +1,335 @@
+//! Jobs and runs as the scripts keep them, and back.
+//!
+//! Payloads are those of [`sched_core::codec`]. Around them is what the scripts order, count and compare by: a job's cursor,
+//! a run's record, the ending of a run. The scripts say what each looks like; nothing here talks to a server.
+
+use chrono::{DateTime, Utc};
+use sched_core::codec::{Codec, RunHead, from_micros, to_micros};
+use sched_core::{
+    Attempt, Cursor, Error, ErrorKind, Job, JobId, JobStatus, Outcome, Overlap, QueuedRun, RunRecord,
+    RunState, StoreContext, StoredJob,
+};
+
+/// Where a job is kept: under its run time, or in the set of its state.
+pub(crate) fn encode_place(cursor: &Cursor) -> String {
+    match (cursor.next_run_time, &cursor.status) {
+        (Some(time), _) => sortable(time),
+        (None, JobStatus::Suspended(_)) => "suspended".to_owned(),
+        (None, status) => status.to_string(),
+    }
+}
+
+/// A cursor as text: revision, next run time as it is ordered, next fire time, last fire time, status.
+pub(crate) fn encode_cursor(cursor: &Cursor, revision: u64) -> String {
+    let time =
+        |time: Option<DateTime<Utc>>| time.map_or_else(|| "-".to_owned(), |it| to_micros(it).to_string());
+    let Cursor { next_run_time, next_fire_time, last_fire_time, status, .. } = cursor;
+    let run_time = next_run_time.map_or_else(|| "-".to_owned(), sortable);
+    format!("{revision} {run_time} {} {} {status}", time(*next_fire_time), time(*last_fire_time))
+}
+
+/// **Errors**: [`Corrupt`](ErrorKind::Corrupt) with the reason.
+pub(crate) fn decode_cursor(text: &[u8]) -> Result<Cursor, Error> {
+    let text = std::str::from_utf8(text).map_err(|_| corrupt("the cursor is no text"))?;
+    let mut words = text.splitn(5, ' ');
+    let mut word = || words.next().ok_or_else(|| corrupt("the cursor is cut off"));
+    let revision = word()?.parse().map_err(|_| corrupt("the revision is no number"))?;
+    let next_run_time = decode_run_time(word()?)?;
+    let next_fire_time = decode_time(word()?)?;
+    let last_fire_time = decode_time(word()?)?;
+    let status = word()?.parse()?;
+    Ok(Cursor { next_fire_time, next_run_time, last_fire_time, status, revision })
+}
+
+fn decode_run_time(word: &str) -> Result<Option<DateTime<Utc>>, Error> {
+    if word == "-" { Ok(None) } else { from_sortable(word).map(Some) }
+}
+
+/// A time in microseconds, or `-`.
+fn decode_time(word: &str) -> Result<Option<DateTime<Utc>>, Error> {
+    match word {
+        "-" => Ok(None),
+        micros => from_micros(micros.parse().map_err(|_| corrupt("a time is no number"))?).map(Some),
+    }
+}
+
+/// A time whose text is ordered as the time is: 16 hexadecimal digits.
+pub(crate) fn sortable(time: DateTime<Utc>) -> String {
+    format!("{:016x}", to_micros(time).cast_unsigned() ^ (1 << 63))
+}
+
+/// A moment of a claim as text; what is finer than a microsecond is left away, because nothing is due before its time.
+pub(crate) fn sortable_floor(now: DateTime<Utc>) -> String {
+    sortable(DateTime::from_timestamp_micros(now.timestamp_micros()).unwrap_or(now))
+}
+
+/// **Errors**: [`Corrupt`](ErrorKind::Corrupt).
+pub(crate) fn from_sortable(text: &str) -> Result<DateTime<Utc>, Error> {
+    let bits = u64::from_str_radix(text, 16).map_err(|_| corrupt("a time is no hexadecimal number"))?;
+    from_micros((bits ^ (1 << 63)).cast_signed())
+}
+
+/// A run as it is sent.
+#[derive(Debug)]
+pub(crate) struct RunRow {
+    pub(crate) id: String,
+    pub(crate) record: Vec<u8>,
+    /// Whether it is skipped when its job is full.
+    pub(crate) skips: bool,
+    pub(crate) fire_time: DateTime<Utc>,
+}
+
+/// A job's run, of any length.
+///
+/// **Errors**: [`InvalidJob`](ErrorKind::InvalidJob) for a closure, and for names that no key can hold.
+pub(crate) fn encode_run(codec: &Codec, run: &QueuedRun) -> Result<RunRow, Error> {
+    let payload = codec.encode_run(run)?;
+    row_of(run, &payload)
+}
+
+/// A run that is queued directly.
+///
+/// **Errors**: as above, and for a payload that is too long.
+pub(crate) fn encode_direct_run(codec: &Codec, run: &QueuedRun) -> Result<RunRow, Error> {
+    let payload = codec.encode_run(run)?;
+    codec.check_run(&payload, run.id)?;
+    row_of(run, &payload)
+}
+
+fn row_of(run: &QueuedRun, payload: &[u8]) -> Result<RunRow, Error> {
+    let options = &run.options;
+    let (executor, task) = (&*options.executor, run.call.task.name());
+    let line = format!("{}:{executor}:{task}", executor.len());
+    let job = run.job_id.as_ref().map_or("", JobId::as_str);
+    let key = options.concurrency_key.as_deref().unwrap_or("");
+    if line.contains('\n') {
+        let message = format!("run {}: the names of its executor and task must not have line breaks", run.id);
+        return Err(Error::new(ErrorKind::InvalidJob, message));
+    }
+    let priority = (i64::from(i32::MAX) - i64::from(run.priority)).cast_unsigned();
+    let place = format!("{priority:08x}{}", sortable(run.scheduled_time));
+    let mut record = Vec::with_capacity(80 + line.len() + job.len() + key.len() + payload.len());
+    record.extend_from_slice(place.as_bytes());
+    for name in [line.as_str(), job, key] {
+        let length =
+            u32::try_from(name.len()).map_err(|_| Error::new(ErrorKind::InvalidJob, "a name is too long"))?;
+        record.extend_from_slice(&length.to_be_bytes());
+        record.extend_from_slice(name.as_bytes());
+    }
+    record.extend_from_slice(sortable(run.fire_time).as_bytes());
+    record.extend_from_slice(&options.max_instances.max(1).to_be_bytes());
+    record.extend_from_slice(&options.concurrency_limit.max(1).to_be_bytes());
+    record.extend_from_slice(&micros_of(options.result_ttl).to_be_bytes());
+    record.extend_from_slice(payload);
+    let skips = !job.is_empty() && options.overlap == Overlap::Skip;
+    Ok(RunRow { id: run.id.to_string(), record, skips, fire_time: run.fire_time })
+}
+
+/// A duration in microseconds, as long as Lua's numbers are exact with a time added.
+pub(crate) fn micros_of(duration: std::time::Duration) -> u64 {
+    const LONGEST: u64 = 1 << 52;
+    u64::try_from(duration.as_micros()).unwrap_or(LONGEST).min(LONGEST)
+}
+
+/// A record's fields.
+struct Fields<'a> {
+    place: &'a str,
+    line: &'a str,
+    job: &'a str,
+    fire_time: &'a str,
+    payload: &'a [u8],
+}
+
+impl<'a> Fields<'a> {
+    fn read(record: &'a [u8]) -> Option<Self> {
+        let (place, mut rest) = record.split_at_checked(24)?;
+        let mut name = || {
+            let (length, after) = rest.split_first_chunk::<4>()?;
+            let (name, after) = after.split_at_checked(usize::try_from(u32::from_be_bytes(*length)).ok()?)?;
+            rest = after;
+            std::str::from_utf8(name).ok()
+        };
+        let (line, job, _key) = (name()?, name()?, name()?);
+        let (fire_time, rest) = rest.split_at_checked(16)?;
+        let (_limits, payload) = rest.split_at_checked(16)?;
+        let text = std::str::from_utf8;
+        Some(Self { place: text(place).ok()?, line, job, fire_time: text(fire_time).ok()?, payload })
+    }
+
+    /// **Errors**: [`Corrupt`](ErrorKind::Corrupt).
+    fn head<'h>(&'h self, id: &'h str) -> Result<RunHead<'h>, Error> {
+        let inverted = self.place.get(..8).and_then(|digits| i64::from_str_radix(digits, 16).ok());
+        let priority = inverted.and_then(|digits| i32::try_from(i64::from(i32::MAX) - digits).ok());
+        let task = self
+            .line
+            .split_once(':')
+            .and_then(|(length, rest)| rest.get(length.parse::<usize>().ok()?..)?.strip_prefix(':'));
+        Ok(RunHead {
+            id,
+            job_id: Some(self.job).filter(|job| !job.is_empty()),
+            task: task.ok_or_else(|| corrupt("the line of a run is none"))?,
+            fire_time: from_sortable(self.fire_time)?,
+            scheduled_time: from_sortable(self.place.get(8..).unwrap_or_default())?,
+            priority: priority.ok_or_else(|| corrupt("the priority of a run is none"))?,
+        })
+    }
+}
+
+/// **Errors**: [`Corrupt`](ErrorKind::Corrupt) with the reason.
+pub(crate) fn decode_run(
+    codec: &Codec,
+    id: &str,
+    record: &[u8],
+    context: &StoreContext,
+) -> Result<QueuedRun, Error> {
+    let fields = Fields::read(record).ok_or_else(|| corrupt("its record is cut off"))?;
+    codec.decode_run(fields.payload, fields.head(id)?, context)
+}
+
+/// The attempts so far, and those that ended. Attempts that do not decode are left out.
+pub(crate) fn decode_tries(codec: &Codec, tries: Option<&[u8]>) -> (u32, Vec<Attempt>) {
+    let Some(at) = tries.and_then(|tries| tries.iter().position(|byte| *byte == b'\n')) else {
+        return (0, Vec::new());
+    };
+    let (attempt, history) = tries.unwrap_or_default().split_at(at);
+    let history = match &history[1..] {
+        [] => Vec::new(),
+        history => codec.decode_history(history).unwrap_or_default(),
+    };
+    (number(attempt).unwrap_or(0), history)
+}
+
+/// The ending of a run as text: the outcome's word, when it started, when it ended, and the outcome's data.
+pub(crate) fn encode_ending(
+    codec: &Codec,
+    outcome: &Outcome,
+    started_at: Option<DateTime<Utc>>,
+    finished_at: DateTime<Utc>,
+) -> Vec<u8> {
+    let (word, data) = codec.encode_outcome(outcome);
+    let started = started_at.map_or_else(|| "-".to_owned(), |time| to_micros(time).to_string());
+    let mut ending = format!("{word} {started} {}\n", to_micros(finished_at)).into_bytes();
+    ending.extend(data.unwrap_or_default());
+    ending
+}
+
+/// The attempt that ended, and how.
+fn decode_ending(codec: &Codec, ending: &[u8]) -> Result<(u32, RunState), Error> {
+    let cut_off = || corrupt("the ending of a run is cut off");
+    let at = ending.iter().position(|byte| *byte == b'\n').ok_or_else(cut_off)?;
+    let (head, data) = ending.split_at(at);
+    let head = std::str::from_utf8(head).map_err(|_| cut_off())?;
+    let mut words = head.split(' ');
+    let mut word = || words.next().ok_or_else(cut_off);
+    let attempt = word()?.parse().map_err(|_| cut_off())?;
+    let (outcome, started_at, finished_at) = (word()?, decode_time(word()?)?, decode_time(word()?)?);
+    let data = Some(&data[1..]).filter(|data| !data.is_empty());
+    let (outcome, finished_at) = (codec.decode_outcome(outcome, data)?, finished_at.ok_or_else(cut_off)?);
+    Ok((attempt, RunState::Finished { outcome, started_at, finished_at }))
+}
+
+/// A run's row as it is listed.
+#[derive(Debug)]
+pub(crate) struct RunCells {
+    pub(crate) id: String,
+    pub(crate) record: Vec<u8>,
+    pub(crate) claim: Option<Vec<u8>>,
+    pub(crate) lease: Option<Vec<u8>>,
+    pub(crate) ending: Option<Vec<u8>>,
+    pub(crate) tries: Option<Vec<u8>>,
+}
+
+impl RunCells {
+    /// The row. One whose payload does not decode is shown without arguments and options.
+    ///
+    /// **Errors**: [`Corrupt`](ErrorKind::Corrupt).
+    pub(crate) fn decode(&self, codec: &Codec, context: &StoreContext) -> Result<RunRecord, Error> {
+        let fields = Fields::read(&self.record).ok_or_else(|| corrupt("its record is cut off"))?;
+        let head = fields.head(&self.id)?;
+        let run = codec.decode_run(fields.payload, head, context);
+        let run = run.or_else(|_| codec.bare_run(head, context))?;
+        let (mut attempt, history) = decode_tries(codec, self.tries.as_deref());
+        let state = match (&self.ending, &self.claim) {
+            (Some(ending), _) => {
+                let state;
+                (attempt, state) = decode_ending(codec, ending)?;
+                state
+            }
+            (None, Some(claim)) => {
+                let claim = std::str::from_utf8(claim).map_err(|_| corrupt("a claim is no text"))?;
+                let mut words = claim.splitn(3, ' ').skip(1);
+                let claimed = words.next().and_then(|word| word.parse().ok());
+                attempt = claimed.ok_or_else(|| corrupt("the attempt of a claim is no number"))?;
+                let owner = words.next().unwrap_or_default().into();
+                let lease_until = self.lease.as_deref().and_then(number);
+                RunState::Running { owner, lease_until: from_micros(lease_until.unwrap_or(0))? }
+            }
+            (None, None) => RunState::Queued,
+        };
+        Ok(RunRecord { run, attempt, state, history })
+    }
+}
+
+/// A job as it is read.
+#[derive(Debug)]
+pub(crate) struct JobRow<'a> {
+    pub(crate) id: &'a str,
+    pub(crate) payload: Option<Vec<u8>>,
+    pub(crate) cursor: Option<Vec<u8>>,
+    /// Why it is in quarantine.
+    pub(crate) reason: Option<Vec<u8>>,
+}
+
+impl JobRow<'_> {
+    /// **Errors**: [`Corrupt`](ErrorKind::Corrupt) with the reason.
+    pub(crate) fn decode(&self, codec: &Codec, context: &StoreContext) -> Result<Job, Error> {
+        let payload = self.payload.as_deref().ok_or_else(|| corrupt("the payload is missing"))?;
+        let cursor = self.cursor.as_deref().ok_or_else(|| corrupt("the cursor is missing"))?;
+        codec.decode_job(payload, self.id, decode_cursor(cursor)?, context)
+    }
+
+    /// The revision's digits; nothing when the cursor does not begin with a number.
+    pub(crate) fn revision(&self) -> &str {
+        let cursor = self.cursor.as_deref().unwrap_or_default();
+        let end = cursor.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(0);
+        match cursor.get(end) {
+            Some(b' ') => std::str::from_utf8(&cursor[..end]).unwrap_or_default(),
+            _ => "",
+        }
+    }
+
+    /// The job as it is listed; `None` when there is no row, or not even its id is one.
+    pub(crate) fn show(&self, codec: &Codec, context: &StoreContext) -> Option<StoredJob> {
+        if self.payload.is_none() && self.cursor.is_none() {
+            return None;
+        }
+        let (next_run_time, reason) = match &self.reason {
+            Some(reason) => (None, String::from_utf8_lossy(reason).into_owned()),
+            None => match self.decode(codec, context) {
+                Ok(job) => return Some(StoredJob::Job(job)),
+                Err(error) => (self.next_run_time(), error.to_string()),
+            },
+        };
+        match JobId::new(self.id) {
+            Ok(id) => Some(StoredJob::Quarantined { id, next_run_time, reason }),
+            Err(error) => {
+                tracing::warn!(%error, "a stored job has an invalid id");
+                None
+            }
+        }
+    }
+
+    fn next_run_time(&self) -> Option<DateTime<Utc>> {
+        let cursor = std::str::from_utf8(self.cursor.as_deref()?).ok()?;
+        decode_run_time(cursor.split(' ').nth(1)?).ok()?
+    }
+}
+
+/// A number in text.
+pub(crate) fn number<T: std::str::FromStr>(text: &[u8]) -> Option<T> {
+    std::str::from_utf8(text).ok()?.parse().ok()
+}
+
+pub(crate) fn corrupt(message: impl Into<String>) -> Error {
+    Error::new(ErrorKind::Corrupt, message)
+}

@@ -1,0 +1,367 @@
+//! The statements about jobs.
+
+use std::collections::HashSet;
+
+use diesel::QueryResult;
+use diesel::result::{DatabaseErrorKind, Error as DieselError};
+use diesel::sql_types::{BigInt, Binary, Nullable, Text};
+
+use super::{BYTES, INT, NAME, Rows, batch, hex, packets, table};
+use crate::backend::{Due, JobPage, JobStatements, Lease, Unreadable};
+use crate::rows::{CommitColumns, JobColumns, JobRow};
+use crate::statement::{Bind, load};
+
+type JobTypes = (
+    BigInt,
+    Text,
+    Binary,
+    Nullable<BigInt>,
+    Nullable<BigInt>,
+    Nullable<BigInt>,
+    Text,
+    BigInt,
+    BigInt,
+    Nullable<Text>,
+);
+
+const COLUMNS: &str = "j.seq, j.id, j.payload, j.next_run_time, j.next_fire_time, j.last_fire_time, j.status, \
+     j.revision, j.token, j.quarantine";
+
+/// How often an insert is tried while others insert the same ids.
+const MAX_TRIES: usize = 5;
+
+/// A row's state by its status.
+const STATE: &str =
+    "CASE status WHEN 'scheduled' THEN 0 WHEN 'paused' THEN 1 WHEN 'finished' THEN 2 ELSE 3 END";
+
+/// The columns of a job's row in a batch.
+fn job_table() -> String {
+    table(&[
+        ("id", NAME),
+        ("task", NAME),
+        ("payload", BYTES),
+        ("revision", INT),
+        ("next_run_time", INT),
+        ("next_fire_time", INT),
+        ("last_fire_time", INT),
+        ("status", "LONGTEXT CHARACTER SET utf8mb4"),
+        ("state", INT),
+    ])
+}
+
+fn job_batch(jobs: &[&JobColumns<'_>]) -> QueryResult<String> {
+    let rows = jobs.iter().map(|columns| {
+        let cursor = &columns.cursor;
+        let (run, fire, last) = (cursor.next_run_time, cursor.next_fire_time, cursor.last_fire_time);
+        let (id, task, payload) = (columns.id(), columns.task(), hex(&columns.payload));
+        (id, task, payload, columns.revision(), run, fire, last, &cursor.status, cursor.state)
+    });
+    batch(&rows.collect::<Vec<_>>())
+}
+
+fn size(columns: &&JobColumns<'_>) -> usize {
+    columns.payload.len()
+}
+
+/// The table of a batch of ids, and of ids with numbers.
+fn id_table() -> String {
+    table(&[("id", NAME)])
+}
+
+fn id_batch(ids: &[&str]) -> QueryResult<String> {
+    batch(&ids.iter().map(|id| [id]).collect::<Vec<_>>())
+}
+
+/// The table of a batch of claims.
+fn claim_table() -> String {
+    table(&[("seq", INT), ("id", NAME), ("token", INT)])
+}
+
+const IS_OURS: &str = "j.seq = v.seq AND j.id = CAST(v.id AS BINARY) AND j.token = v.token";
+
+impl Rows<'_> {
+    /// The ids that are taken.
+    fn taken(&mut self, ids: &[&str]) -> QueryResult<HashSet<String>> {
+        let sql = self.sql(&format!(
+            "SELECT j.id FROM {} STRAIGHT_JOIN {{jobs}} j ON j.id = CAST(v.id AS BINARY)",
+            id_table()
+        ));
+        let taken: Vec<String> = load::<Text, _, _>(self.conn, &sql, &[id_batch(ids)?.as_str().into()])?;
+        Ok(taken.into_iter().collect())
+    }
+
+    fn insert_all(&mut self, jobs: &[&JobColumns<'_>]) -> QueryResult<()> {
+        let text = format!(
+            "INSERT INTO {{jobs}} (id, task, payload, revision, next_run_time, next_fire_time, last_fire_time, status, \
+             state) SELECT v.id, v.task, UNHEX(v.payload), v.revision, v.next_run_time, v.next_fire_time, \
+             v.last_fire_time, v.status, v.state FROM {}",
+            job_table()
+        );
+        packets(jobs, size)
+            .into_iter()
+            .try_for_each(|part| self.execute(&text, &[job_batch(part)?.as_str().into()]).map(drop))
+    }
+
+    /// Removes the jobs of open claims; says of each claim whether it was open.
+    fn remove_claimed(&mut self, commits: &[&CommitColumns]) -> QueryResult<Vec<bool>> {
+        let claims: Vec<_> = commits.iter().map(|commit| (commit.seq, &commit.id, commit.token)).collect();
+        let claims = batch(&claims)?;
+        let open = self.open_claims(commits)?;
+        let delete = format!(
+            "DELETE j FROM {} STRAIGHT_JOIN {{jobs}} j ON {IS_OURS} WHERE j.claimed_until IS NOT NULL",
+            claim_table()
+        );
+        self.execute(&delete, &[claims.as_str().into()])?;
+        Ok(open)
+    }
+
+    /// Moves the jobs of open claims on; says of each claim whether it was open.
+    fn move_claimed(&mut self, commits: &[&CommitColumns]) -> QueryResult<Vec<bool>> {
+        let open = self.open_claims(commits)?;
+        let rows: Vec<_> = commits
+            .iter()
+            .filter_map(|commit| {
+                let cursor = commit.cursor.as_ref()?;
+                let (run, fire, last) = (cursor.next_run_time, cursor.next_fire_time, cursor.last_fire_time);
+                Some((commit.seq, &commit.id, commit.token, run, fire, last, &cursor.status, cursor.state))
+            })
+            .collect();
+        let rows = batch(&rows)?;
+        let columns = [
+            ("seq", INT),
+            ("id", NAME),
+            ("token", INT),
+            ("next_run_time", INT),
+            ("next_fire_time", INT),
+            ("last_fire_time", INT),
+            ("status", "LONGTEXT CHARACTER SET utf8mb4"),
+            ("state", INT),
+        ];
+        let update = format!(
+            "UPDATE {} STRAIGHT_JOIN {{jobs}} j ON {IS_OURS} SET j.next_run_time = v.next_run_time, \
+             j.next_fire_time = v.next_fire_time, j.last_fire_time = v.last_fire_time, j.status = v.status, \
+             j.state = v.state, j.claimed_by = NULL, j.claimed_until = NULL WHERE j.claimed_until IS NOT NULL",
+            table(&columns)
+        );
+        self.execute(&update, &[rows.as_str().into()])?;
+        Ok(open)
+    }
+
+    /// Says of each claim whether it is open; the rows of those that are, are locked.
+    fn open_claims(&mut self, commits: &[&CommitColumns]) -> QueryResult<Vec<bool>> {
+        let claims: Vec<_> = commits.iter().map(|commit| (commit.seq, &commit.id, commit.token)).collect();
+        let select = format!(
+            "SELECT v.place FROM {} STRAIGHT_JOIN {{jobs}} j ON {IS_OURS} WHERE j.claimed_until IS NOT NULL FOR UPDATE",
+            claim_table()
+        );
+        self.places(&select, &batch(&claims)?, commits.len())
+    }
+}
+
+impl JobStatements for Rows<'_> {
+    /// Neither server says which rows of an insert were new.
+    fn insert_jobs(&mut self, jobs: &[&JobColumns<'_>]) -> QueryResult<Vec<bool>> {
+        let ids: Vec<&str> = jobs.iter().map(|columns| columns.id()).collect();
+        let mut tries = 0;
+        loop {
+            let taken = self.taken(&ids)?;
+            let fresh: Vec<&JobColumns<'_>> =
+                jobs.iter().filter(|columns| !taken.contains(columns.id())).copied().collect();
+            let inserted = if fresh.is_empty() { Ok(()) } else { self.insert_all(&fresh) };
+            tries += 1;
+            match inserted {
+                Err(DieselError::DatabaseError(DatabaseErrorKind::UniqueViolation, _))
+                    if tries < MAX_TRIES => {}
+                Err(error) => return Err(error),
+                Ok(()) => return Ok(ids.iter().map(|id| !taken.contains(*id)).collect()),
+            }
+        }
+    }
+
+    fn find_jobs(&mut self, ids: &[&str], for_change: bool) -> QueryResult<Vec<JobRow>> {
+        let ids = id_batch(ids)?;
+        let joined = format!("FROM {} STRAIGHT_JOIN {{jobs}} j ON j.id = CAST(v.id AS BINARY)", id_table());
+        if !for_change {
+            let sql = self.sql(&format!("SELECT {COLUMNS} {joined}"));
+            return load::<JobTypes, _, _>(self.conn, &sql, &[ids.as_str().into()]);
+        }
+        // Locked in the order of their numbers: whoever came by another index would wait for whoever deletes.
+        let sql = self.sql(&format!("SELECT j.seq {joined} ORDER BY j.seq"));
+        let seqs: Vec<i64> = load::<BigInt, _, _>(self.conn, &sql, &[ids.as_str().into()])?;
+        if seqs.is_empty() {
+            return Ok(Vec::new());
+        }
+        let seqs = batch(&seqs.iter().map(|seq| [seq]).collect::<Vec<_>>())?;
+        let sql = self.sql(&format!(
+            "SELECT {COLUMNS} FROM {} STRAIGHT_JOIN {{jobs}} j ON j.seq = v.seq FOR UPDATE",
+            table(&[("seq", INT)])
+        ));
+        load::<JobTypes, _, _>(self.conn, &sql, &[seqs.as_str().into()])
+    }
+
+    fn replace_jobs(&mut self, jobs: &[&JobColumns<'_>]) -> QueryResult<()> {
+        let text = format!(
+            "UPDATE {} STRAIGHT_JOIN {{jobs}} j ON j.id = CAST(v.id AS BINARY) SET j.task = v.task, \
+             j.payload = UNHEX(v.payload), j.next_run_time = v.next_run_time, j.next_fire_time = v.next_fire_time, \
+             j.last_fire_time = v.last_fire_time, j.status = v.status, j.state = v.state, \
+             j.revision = j.revision + 1, j.token = j.token + 1, j.claimed_by = NULL, j.claimed_until = NULL, \
+             j.quarantine = NULL",
+            job_table()
+        );
+        packets(jobs, size)
+            .into_iter()
+            .try_for_each(|part| self.execute(&text, &[job_batch(part)?.as_str().into()]).map(drop))
+    }
+
+    fn remove_jobs(&mut self, ids: &[&str]) -> QueryResult<Vec<String>> {
+        let found = self.find_jobs(ids, true)?;
+        if !found.is_empty() {
+            let seqs = batch(&found.iter().map(|row| [row.seq]).collect::<Vec<_>>())?;
+            let text =
+                format!("DELETE j FROM {} STRAIGHT_JOIN {{jobs}} j ON j.seq = v.seq", table(&[("seq", INT)]));
+            self.execute(&text, &[seqs.as_str().into()])?;
+        }
+        Ok(found.into_iter().map(|row| row.id).collect())
+    }
+
+    fn clear_jobs(&mut self) -> QueryResult<usize> {
+        self.execute("DELETE FROM {jobs}", &[])
+    }
+
+    fn list_jobs(&mut self, page: JobPage<'_>) -> QueryResult<Vec<JobRow>> {
+        let mut of = String::new();
+        let mut of_binds: Vec<Bind<'_>> = Vec::new();
+        if let Some(task) = page.task {
+            of.push_str(" AND j.task = ?");
+            of_binds.push(task.into());
+        }
+        if let Some(state) = page.state {
+            of.push_str(" AND j.state = ?");
+            of_binds.push(state.into());
+        }
+        let (time, id) = page.after.unwrap_or((Some(i64::MIN), ""));
+        let mut rows: Vec<JobRow> = Vec::new();
+        if let Some(time) = time {
+            let sql = self.sql(&format!(
+                "SELECT {COLUMNS} FROM {{jobs}} j WHERE j.next_run_time >= ? AND (j.next_run_time > ? OR j.id > ?){of} \
+                 ORDER BY j.next_run_time, j.id LIMIT ?"
+            ));
+            let mut binds: Vec<Bind<'_>> = vec![time.into(), time.into(), id.into()];
+            binds.extend(&of_binds);
+            binds.push(page.limit.into());
+            rows = load::<JobTypes, _, _>(self.conn, &sql, &binds)?;
+        }
+        let left = page.limit.saturating_sub(i64::try_from(rows.len()).unwrap_or(i64::MAX));
+        if left > 0 {
+            let sql = self.sql(&format!(
+                "SELECT {COLUMNS} FROM {{jobs}} j WHERE j.next_run_time IS NULL AND j.id > ?{of} ORDER BY j.id LIMIT ?"
+            ));
+            let mut binds: Vec<Bind<'_>> = vec![if time.is_none() { id } else { "" }.into()];
+            binds.extend(&of_binds);
+            binds.push(left.into());
+            rows.extend(load::<JobTypes, JobRow, _>(self.conn, &sql, &binds)?);
+        }
+        Ok(rows)
+    }
+
+    fn count_jobs(&mut self) -> QueryResult<Vec<(i64, i64)>> {
+        let sql = self.sql("SELECT state, COUNT(*) FROM {jobs} GROUP BY state");
+        load::<(BigInt, BigInt), _, _>(self.conn, &sql, &[])
+    }
+
+    /// What is claimed was due, so that no more than the claimed rows are read to find the earliest end.
+    fn next_job(&mut self) -> QueryResult<Option<i64>> {
+        let due = self.number(
+            "SELECT next_run_time FROM {jobs} FORCE INDEX ({prefix}_jobs_due) WHERE next_run_time IS NOT NULL \
+             AND claimed_until IS NULL ORDER BY next_run_time, id LIMIT 1",
+            &[],
+        )?;
+        let ends = self.number(
+            "SELECT MIN(claimed_until) + 1 FROM {jobs} FORCE INDEX ({prefix}_jobs_due) WHERE next_run_time <= ? \
+             AND claimed_until IS NOT NULL",
+            &[due.unwrap_or(i64::MAX).into()],
+        )?;
+        Ok([due, ends].into_iter().flatten().min())
+    }
+
+    fn claim_jobs(&mut self, due: Due, lease: Lease<'_>) -> QueryResult<Vec<JobRow>> {
+        let sql = self.sql(&format!(
+            "SELECT {COLUMNS} FROM {{jobs}} j FORCE INDEX ({{prefix}}_jobs_due) WHERE j.next_run_time <= ? \
+             AND (j.claimed_until IS NULL OR j.claimed_until < {{now}}) ORDER BY j.next_run_time, j.id LIMIT ? \
+             FOR UPDATE SKIP LOCKED"
+        ));
+        let binds = [due.at.into(), due.limit.into()];
+        let mut rows: Vec<JobRow> = load::<JobTypes, _, _>(self.conn, &sql, &binds)?;
+        if rows.is_empty() {
+            return Ok(rows);
+        }
+        let token = self.new_token()?;
+        let seqs = batch(&rows.iter().map(|row| [row.seq]).collect::<Vec<_>>())?;
+        let update = format!(
+            "UPDATE {} STRAIGHT_JOIN {{jobs}} j ON j.seq = v.seq SET j.token = ?, j.claimed_by = ?, \
+             j.claimed_until = {{now}} + ?",
+            table(&[("seq", INT)])
+        );
+        self.execute(
+            &update,
+            &[seqs.as_str().into(), token.into(), lease.owner.into(), lease.micros.into()],
+        )?;
+        rows.iter_mut().for_each(|row| row.token = token);
+        Ok(rows)
+    }
+
+    fn quarantine_jobs(&mut self, rows: &[Unreadable]) -> QueryResult<()> {
+        let rows: Vec<_> = rows.iter().map(|row| (&row.id, row.token, &row.reason)).collect();
+        let text = format!(
+            "UPDATE {} STRAIGHT_JOIN {{jobs}} j ON j.id = CAST(v.id AS BINARY) AND j.token = v.token \
+             SET j.quarantine = v.reason, j.state = 4, j.next_run_time = NULL, j.token = j.token + 1, \
+             j.claimed_by = NULL, j.claimed_until = NULL",
+            table(&[("id", NAME), ("token", INT), ("reason", "LONGTEXT CHARACTER SET utf8mb4")])
+        );
+        self.execute(&text, &[batch(&rows)?.as_str().into()]).map(drop)
+    }
+
+    fn quarantined_jobs(&mut self) -> QueryResult<Vec<JobRow>> {
+        let sql = self.sql(&format!(
+            "SELECT {COLUMNS} FROM {{jobs}} j WHERE j.next_run_time IS NULL AND j.quarantine IS NOT NULL"
+        ));
+        load::<JobTypes, _, _>(self.conn, &sql, &[])
+    }
+
+    fn end_quarantine(&mut self, ids: &[&str]) -> QueryResult<()> {
+        let text = format!(
+            "UPDATE {} STRAIGHT_JOIN {{jobs}} j ON j.id = CAST(v.id AS BINARY) SET j.quarantine = NULL, \
+             j.state = {STATE}, j.next_run_time = CASE j.status WHEN 'scheduled' THEN j.next_fire_time END \
+             WHERE j.quarantine IS NOT NULL",
+            id_table()
+        );
+        self.execute(&text, &[id_batch(ids)?.as_str().into()]).map(drop)
+    }
+
+    fn recover(&mut self, owner: &str) -> QueryResult<()> {
+        self.execute(
+            "UPDATE {jobs} SET token = token + 1, claimed_by = NULL, claimed_until = NULL \
+             WHERE next_run_time IS NOT NULL AND claimed_until IS NOT NULL AND claimed_by = ?",
+            &[owner.into()],
+        )?;
+        self.execute(
+            "UPDATE {runs} SET state = 0, token = token + 1, owner = NULL, lease_until = NULL \
+             WHERE state = 1 AND owner = ?",
+            &[owner.into()],
+        )
+        .map(drop)
+    }
+
+    fn advance_jobs(&mut self, commits: &[&CommitColumns]) -> QueryResult<Vec<bool>> {
+        let (stay, go): (Vec<_>, Vec<_>) =
+            commits.iter().copied().partition(|commit: &&CommitColumns| commit.cursor.is_some());
+        let moved = if stay.is_empty() { Vec::new() } else { self.move_claimed(&stay)? };
+        let removed = if go.is_empty() { Vec::new() } else { self.remove_claimed(&go)? };
+        let (mut moved, mut removed) = (moved.into_iter(), removed.into_iter());
+        let open = commits.iter().map(|commit| match commit.cursor {
+            Some(_) => moved.next().unwrap_or(false),
+            None => removed.next().unwrap_or(false),
+        });
+        Ok(open.collect())
+    }
+}

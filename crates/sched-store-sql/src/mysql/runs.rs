@@ -1,0 +1,486 @@
+//! The statements about runs.
+//!
+//! Waiting runs are found by executor and priority, one class after the other, so that a claim reads only what it may
+//! take. Claims of one store exclude one another by the lock of a row, so that what they count stays true until they
+//! are committed.
+
+use diesel::QueryResult;
+use diesel::sql_types::{BigInt, Binary, Nullable, Text};
+
+use super::{BYTES, INT, NAME, Rows, batch, hex, packets, table};
+use crate::backend::{Due, KnownTasks, Lease, RunPage, RunStatements, Unreadable, Wanted};
+use crate::rows::{Ending, Proof, RunColumns, RunRow, Then, Waiting};
+use crate::statement::{Bind, load};
+
+type RunTypes = (
+    Text,
+    Nullable<Text>,
+    Text,
+    BigInt,
+    BigInt,
+    BigInt,
+    Binary,
+    BigInt,
+    BigInt,
+    BigInt,
+    Nullable<Text>,
+    Nullable<BigInt>,
+    Nullable<Text>,
+    Nullable<Binary>,
+    Nullable<Binary>,
+    Nullable<BigInt>,
+    Nullable<BigInt>,
+);
+
+const COLUMNS: &str = "r.id, r.job_id, r.task, r.fire_time, r.scheduled_time, r.priority, r.payload, r.state, \
+     r.attempt, r.token, r.owner, r.lease_until, r.outcome, r.result, r.history, r.started_at, r.finished_at";
+
+type WaitingTypes = (
+    Text,
+    Text,
+    BigInt,
+    BigInt,
+    Nullable<Text>,
+    Text,
+    Nullable<Text>,
+    BigInt,
+    Nullable<BigInt>,
+    BigInt,
+    BigInt,
+    BigInt,
+    BigInt,
+);
+
+const JOB_RUNNING: &str = "(SELECT COUNT(*) FROM {runs} o FORCE INDEX ({prefix}_runs_of_job) \
+     WHERE o.job_id = q.job_id AND o.state = 1)";
+
+/// The waiting runs, and how many runs are claimed of each task that has a limit and with each key.
+const QUEUE: &str = "{runs} q FORCE INDEX ({prefix}_runs_queued) \
+     LEFT JOIN (SELECT o.task, COUNT(*) AS running FROM {runs} o WHERE o.state = 1 AND o.task_max IS NOT NULL \
+       GROUP BY o.task) t ON q.task_max IS NOT NULL AND t.task = q.task \
+     LEFT JOIN (SELECT o.limit_key, COUNT(*) AS running FROM {runs} o WHERE o.state = 1 AND o.limit_key IS NOT NULL \
+       GROUP BY o.limit_key) k ON k.limit_key = q.limit_key";
+
+/// Whether a waiting run has one of the tasks of a list, when there is one, and is behind no limit.
+fn may_start(tasks: Option<&KnownTasks>) -> String {
+    let known = match tasks {
+        None => String::new(),
+        Some(_) => format!(" AND q.task IN (SELECT CAST(v.name AS BINARY) FROM {})", name_table()),
+    };
+    format!(
+        "(q.job_id IS NULL OR q.max_instances > {JOB_RUNNING}) \
+         AND (q.task_max IS NULL OR q.task_max > COALESCE(t.running, 0)) \
+         AND (q.limit_key IS NULL OR q.key_max > COALESCE(k.running, 0)){known}"
+    )
+}
+
+fn name_table() -> String {
+    format!("JSON_TABLE(?, '$[*]' COLUMNS (name {NAME} PATH '$')) AS v")
+}
+
+/// The columns of a waiting run. A run whose job may run once was found because no run of it is claimed.
+fn waiting_columns() -> String {
+    format!(
+        "q.id, q.executor, q.priority, q.scheduled_time, q.job_id, q.task, q.limit_key, q.max_instances, q.task_max, \
+         q.key_max, CASE WHEN q.job_id IS NULL OR q.max_instances = 1 THEN 0 ELSE {JOB_RUNNING} END, \
+         COALESCE(t.running, 0), COALESCE(k.running, 0)"
+    )
+}
+
+/// The table of a batch of ids with tokens.
+fn proof_table() -> String {
+    table(&[("id", NAME), ("token", INT)])
+}
+
+fn proof_batch<'a>(proofs: impl Iterator<Item = (&'a str, i64)>) -> QueryResult<String> {
+    batch(&proofs.collect::<Vec<_>>())
+}
+
+const IS_ROW: &str = "r.id = CAST(v.id AS BINARY)";
+const IS_OURS: &str = "r.id = CAST(v.id AS BINARY) AND r.token = v.token AND r.state = 1";
+
+impl Rows<'_> {
+    /// Due runs of an executor that may start, in order.
+    fn waiting_of(
+        &mut self,
+        executor: &str,
+        tasks: Option<&KnownTasks>,
+        due: Due,
+    ) -> QueryResult<Vec<Waiting>> {
+        let sql = self.sql(&format!(
+            "SELECT {} FROM {QUEUE} WHERE q.state = 0 AND q.executor = ? AND q.priority = ? \
+             AND q.scheduled_time <= ? AND {} ORDER BY q.scheduled_time, q.id LIMIT ?",
+            waiting_columns(),
+            may_start(tasks)
+        ));
+        let mut found: Vec<Waiting> = Vec::new();
+        let mut below = None;
+        while let Some(priority) = self.next_priority(executor, below)? {
+            let left = due.limit.saturating_sub(i64::try_from(found.len()).unwrap_or(i64::MAX));
+            if left <= 0 {
+                break;
+            }
+            let mut binds: Vec<Bind<'_>> = vec![executor.into(), priority.into(), due.at.into()];
+            binds.extend(tasks.map(|tasks| Bind::from(tasks.json.as_str())));
+            binds.push(left.into());
+            found.extend(load::<WaitingTypes, Waiting, _>(self.conn, &sql, &binds)?);
+            below = Some(priority);
+        }
+        Ok(found)
+    }
+
+    /// The greatest priority of an executor's waiting runs, below the one that was dealt with.
+    fn next_priority(&mut self, executor: &str, below: Option<i64>) -> QueryResult<Option<i64>> {
+        self.number(
+            "SELECT MAX(priority) FROM {runs} WHERE state = 0 AND executor = ? AND priority < ?",
+            &[executor.into(), below.unwrap_or(i64::MAX).into()],
+        )
+    }
+
+    /// When the next run of an executor that may start is to start.
+    fn next_of(&mut self, executor: &str, tasks: Option<&KnownTasks>) -> QueryResult<Option<i64>> {
+        let text = format!(
+            "SELECT q.scheduled_time FROM {QUEUE} WHERE q.state = 0 AND q.executor = ? AND q.priority = ? AND {} \
+             ORDER BY q.scheduled_time, q.id LIMIT 1",
+            may_start(tasks)
+        );
+        let (mut next, mut below) = (None, None);
+        while let Some(priority) = self.next_priority(executor, below)? {
+            let mut binds: Vec<Bind<'_>> = vec![executor.into(), priority.into()];
+            binds.extend(tasks.map(|tasks| Bind::from(tasks.json.as_str())));
+            next = [next, self.number(&text, &binds)?].into_iter().flatten().min();
+            below = Some(priority);
+        }
+        Ok(next)
+    }
+
+    /// The places and times to live of the rows whose claims are open; they are locked.
+    fn open(&mut self, endings: &[&Ending]) -> QueryResult<Vec<(i64, i64)>> {
+        let proofs = proof_batch(endings.iter().map(|ending| (ending.id.as_str(), ending.token)))?;
+        let sql = self.sql(&format!(
+            "SELECT v.place, r.result_ttl FROM {} STRAIGHT_JOIN {{runs}} r ON {IS_OURS} FOR UPDATE",
+            proof_table()
+        ));
+        load::<(BigInt, BigInt), _, _>(self.conn, &sql, &[proofs.as_str().into()])
+    }
+
+    fn delete_runs(&mut self, ids: &[&str]) -> QueryResult<()> {
+        let ids = batch(&ids.iter().map(|id| [id]).collect::<Vec<_>>())?;
+        let text = format!("DELETE r FROM {} STRAIGHT_JOIN {{runs}} r ON {IS_ROW}", table(&[("id", NAME)]));
+        self.execute(&text, &[ids.as_str().into()]).map(drop)
+    }
+
+    /// A time to live that goes beyond the latest time never ends.
+    fn keep_runs(&mut self, endings: &[&Ending]) -> QueryResult<()> {
+        let text = format!(
+            "UPDATE {} STRAIGHT_JOIN {{runs}} r ON {IS_ROW} SET r.state = 2, r.owner = NULL, r.lease_until = NULL, \
+             r.outcome = v.outcome, r.result = UNHEX(v.result), r.started_at = v.started_at, \
+             r.finished_at = v.finished_at, r.expires_at = CASE \
+             WHEN r.result_ttl <= 9000000000000000000 - v.finished_at THEN r.result_ttl + v.finished_at END",
+            table(&[
+                ("id", NAME),
+                ("outcome", NAME),
+                ("result", BYTES),
+                ("started_at", INT),
+                ("finished_at", INT)
+            ])
+        );
+        let size = |ending: &&Ending| match &ending.then {
+            Then::Over { result, .. } => result.as_ref().map_or(0, Vec::len),
+            Then::Again { .. } => 0,
+        };
+        packets(endings, size).into_iter().try_for_each(|part| {
+            let rows = part.iter().filter_map(|ending| match &ending.then {
+                Then::Over { outcome, result, started_at, finished_at } => {
+                    Some((&ending.id, outcome, result.as_deref().map(hex), started_at, finished_at))
+                }
+                Then::Again { .. } => None,
+            });
+            let rows = batch(&rows.collect::<Vec<_>>())?;
+            self.execute(&text, &[rows.as_str().into()]).map(drop)
+        })
+    }
+
+    fn requeue_runs(&mut self, endings: &[&Ending]) -> QueryResult<()> {
+        let rows = endings.iter().filter_map(|ending| match &ending.then {
+            Then::Again { at, history } => Some((&ending.id, at, hex(history))),
+            Then::Over { .. } => None,
+        });
+        let rows = batch(&rows.collect::<Vec<_>>())?;
+        let text = format!(
+            "UPDATE {} STRAIGHT_JOIN {{runs}} r ON {IS_ROW} SET r.state = 0, r.owner = NULL, r.lease_until = NULL, \
+             r.scheduled_time = v.again_at, r.history = UNHEX(v.history)",
+            table(&[("id", NAME), ("again_at", INT), ("history", BYTES)])
+        );
+        self.execute(&text, &[rows.as_str().into()]).map(drop)
+    }
+}
+
+impl RunStatements for Rows<'_> {
+    fn insert_runs(&mut self, runs: &[&RunColumns]) -> QueryResult<()> {
+        let text = format!(
+            "INSERT INTO {{runs}} (id, job_id, task, executor, priority, fire_time, scheduled_time, payload, \
+             max_instances, task_max, limit_key, key_max, result_ttl) SELECT v.id, v.job_id, v.task, v.executor, \
+             v.priority, v.fire_time, v.scheduled_time, UNHEX(v.payload), v.max_instances, v.task_max, v.limit_key, \
+             v.key_max, v.result_ttl FROM {} ON DUPLICATE KEY UPDATE attempt = attempt",
+            table(&[
+                ("id", NAME),
+                ("job_id", NAME),
+                ("task", NAME),
+                ("executor", NAME),
+                ("priority", INT),
+                ("fire_time", INT),
+                ("scheduled_time", INT),
+                ("payload", BYTES),
+                ("max_instances", INT),
+                ("task_max", INT),
+                ("limit_key", NAME),
+                ("key_max", INT),
+                ("result_ttl", INT),
+            ])
+        );
+        packets(runs, |run| run.payload.len()).into_iter().try_for_each(|part| {
+            let rows = part.iter().map(|run| {
+                let (job_id, task, executor) = (run.job_id(), run.task(), run.executor());
+                let (fire, start, payload) = (run.fire_time(), run.scheduled_time(), hex(&run.payload));
+                let (task_max, key, key_max) = (run.task_max(), run.limit_key(), run.key_max());
+                let (most, ttl) = (run.max_instances(), run.result_ttl());
+                (
+                    &run.id,
+                    job_id,
+                    task,
+                    executor,
+                    run.run.priority,
+                    fire,
+                    start,
+                    payload,
+                    most,
+                    task_max,
+                    key,
+                    key_max,
+                    ttl,
+                )
+            });
+            let rows = batch(&rows.collect::<Vec<_>>())?;
+            self.execute(&text, &[rows.as_str().into()]).map(drop)
+        })
+    }
+
+    fn unfinished_runs(&mut self, job_ids: &[&str]) -> QueryResult<Vec<(String, i64)>> {
+        let ids = batch(&job_ids.iter().map(|id| [id]).collect::<Vec<_>>())?;
+        let sql = self.sql(&format!(
+            "SELECT o.job_id, COUNT(*) FROM {} STRAIGHT_JOIN {{runs}} o FORCE INDEX ({{prefix}}_runs_of_job) \
+             ON o.job_id = CAST(v.id AS BINARY) AND o.state IN (0, 1) GROUP BY o.job_id",
+            table(&[("id", NAME)])
+        ));
+        load::<(Text, BigInt), _, _>(self.conn, &sql, &[ids.as_str().into()])
+    }
+
+    fn known_runs(&mut self, runs: &[&RunColumns]) -> QueryResult<Vec<bool>> {
+        let rows: Vec<_> = runs.iter().map(|run| (&run.id, run.job_id(), run.fire_time())).collect();
+        let text = format!(
+            "SELECT v.place FROM {} WHERE EXISTS (SELECT 1 FROM {{runs}} o WHERE o.id = CAST(v.id AS BINARY)) \
+             OR EXISTS (SELECT 1 FROM {{runs}} o WHERE o.job_id = CAST(v.job_id AS BINARY) \
+             AND o.fire_time = v.fire_time)",
+            table(&[("id", NAME), ("job_id", NAME), ("fire_time", INT)])
+        );
+        self.places(&text, &batch(&rows)?, runs.len())
+    }
+
+    fn begin_claim(&mut self) -> QueryResult<()> {
+        self.number("SELECT value FROM {meta} WHERE name = 'claim' FOR UPDATE", &[])?;
+        self.take_back().map(drop)
+    }
+
+    fn waiting_runs(&mut self, wanted: Wanted<'_>) -> QueryResult<Vec<Waiting>> {
+        let mut found = Vec::new();
+        for (executor, places) in wanted.executors.iter().filter(|(_, places)| *places > 0) {
+            let due = Due { limit: wanted.due.limit.min(*places), ..wanted.due };
+            found.extend(self.waiting_of(executor, wanted.tasks, due)?);
+        }
+        Ok(found)
+    }
+
+    fn lease_runs(&mut self, ids: &[&str], lease: Lease<'_>) -> QueryResult<Vec<RunRow>> {
+        let ids = batch(&ids.iter().map(|id| [id]).collect::<Vec<_>>())?;
+        let joined =
+            format!("{} STRAIGHT_JOIN {{runs}} r ON {IS_ROW} AND r.state = 0", table(&[("id", NAME)]));
+        let sql = self.sql(&format!("SELECT {COLUMNS} FROM {joined} FOR UPDATE"));
+        let mut rows: Vec<RunRow> = load::<RunTypes, _, _>(self.conn, &sql, &[ids.as_str().into()])?;
+        let token = self.new_token()?;
+        let update = format!(
+            "UPDATE {joined} SET r.state = 1, r.attempt = r.attempt + 1, r.token = ?, r.owner = ?, \
+             r.lease_until = {{now}} + ?"
+        );
+        let binds = [ids.as_str().into(), token.into(), lease.owner.into(), lease.micros.into()];
+        self.execute(&update, &binds)?;
+        for row in &mut rows {
+            (row.attempt, row.token) = (row.attempt + 1, token);
+        }
+        Ok(rows)
+    }
+
+    fn renew_runs(&mut self, claims: &[Proof], micros: i64) -> QueryResult<Vec<bool>> {
+        let proofs = proof_batch(claims.iter().map(|claim| (claim.id.as_str(), claim.token)))?;
+        let joined = format!("{} STRAIGHT_JOIN {{runs}} r ON {IS_OURS}", proof_table());
+        let update = format!("UPDATE {joined} SET r.lease_until = {{now}} + ?");
+        let renewed = self.execute(&update, &[proofs.as_str().into(), micros.into()])?;
+        match renewed == claims.len() {
+            true => Ok(vec![true; renewed]),
+            false => self.places(&format!("SELECT v.place FROM {joined}"), &proofs, claims.len()),
+        }
+    }
+
+    fn release_runs(&mut self, claims: &[Proof]) -> QueryResult<()> {
+        let proofs = proof_batch(claims.iter().map(|claim| (claim.id.as_str(), claim.token)))?;
+        let text = format!(
+            "UPDATE {} STRAIGHT_JOIN {{runs}} r ON {IS_OURS} SET r.state = 0, r.attempt = r.attempt - 1, \
+             r.token = r.token + 1, r.owner = NULL, r.lease_until = NULL",
+            proof_table()
+        );
+        self.execute(&text, &[proofs.as_str().into()]).map(drop)
+    }
+
+    /// A row whose result is not kept goes at once.
+    fn finish_runs(&mut self, endings: &[&Ending]) -> QueryResult<Vec<bool>> {
+        let mut open = vec![false; endings.len()];
+        let (mut gone, mut kept, mut again) = (Vec::new(), Vec::new(), Vec::new());
+        for (place, result_ttl) in self.open(endings)? {
+            let at = usize::try_from(place - 1).unwrap_or(usize::MAX);
+            let (Some(open), Some(ending)) = (open.get_mut(at), endings.get(at)) else { continue };
+            *open = true;
+            match &ending.then {
+                Then::Again { .. } => again.push(*ending),
+                Then::Over { .. } if result_ttl == 0 => gone.push(ending.id.as_str()),
+                Then::Over { .. } => kept.push(*ending),
+            }
+        }
+        if !gone.is_empty() {
+            self.delete_runs(&gone)?;
+        }
+        if !kept.is_empty() {
+            self.keep_runs(&kept)?;
+        }
+        if !again.is_empty() {
+            self.requeue_runs(&again)?;
+        }
+        Ok(open)
+    }
+
+    fn cancel_runs(&mut self, ids: &[&str], at: i64) -> QueryResult<Vec<bool>> {
+        let rows = batch(&ids.iter().map(|id| [id]).collect::<Vec<_>>())?;
+        let joined =
+            format!("{} STRAIGHT_JOIN {{runs}} r ON {IS_ROW} AND r.state = 0", table(&[("id", NAME)]));
+        let waiting = self.places(&format!("SELECT v.place FROM {joined} FOR UPDATE"), &rows, ids.len())?;
+        self.execute(&format!("DELETE r FROM {joined} WHERE r.result_ttl = 0"), &[rows.as_str().into()])?;
+        let keep = format!(
+            "UPDATE {joined} SET r.state = 2, r.outcome = 'cancelled', r.finished_at = ?, r.expires_at = CASE \
+             WHEN r.result_ttl <= 9000000000000000000 - ? THEN r.result_ttl + ? END"
+        );
+        self.execute(&keep, &[rows.as_str().into(), at.into(), at.into(), at.into()])?;
+        Ok(waiting)
+    }
+
+    fn set_runs_aside(&mut self, rows: &[Unreadable], reasons: &[Vec<u8>]) -> QueryResult<()> {
+        let rows: Vec<_> =
+            rows.iter().zip(reasons).map(|(row, reason)| (&row.id, row.token, hex(reason))).collect();
+        let text = format!(
+            "UPDATE {} STRAIGHT_JOIN {{runs}} r ON {IS_OURS} SET r.state = 2, r.owner = NULL, r.lease_until = NULL, \
+             r.outcome = 'abandoned', r.result = UNHEX(v.reason), r.finished_at = {{now}}",
+            table(&[("id", NAME), ("token", INT), ("reason", BYTES)])
+        );
+        self.execute(&text, &[batch(&rows)?.as_str().into()]).map(drop)
+    }
+
+    fn find_run(&mut self, id: &str) -> QueryResult<Option<RunRow>> {
+        let sql = self.sql(&format!("SELECT {COLUMNS} FROM {{runs}} r WHERE r.id = ?"));
+        Ok(load::<RunTypes, RunRow, _>(self.conn, &sql, &[id.into()])?.into_iter().next())
+    }
+
+    fn run_states(&mut self, ids: &[&str]) -> QueryResult<Vec<(String, i64, i64)>> {
+        let ids = batch(&ids.iter().map(|id| [id]).collect::<Vec<_>>())?;
+        let sql = self.sql(&format!(
+            "SELECT r.id, r.state, r.token FROM {} STRAIGHT_JOIN {{runs}} r ON {IS_ROW}",
+            table(&[("id", NAME)])
+        ));
+        load::<(Text, BigInt, BigInt), _, _>(self.conn, &sql, &[ids.as_str().into()])
+    }
+
+    fn list_runs(&mut self, page: RunPage<'_>) -> QueryResult<Vec<RunRow>> {
+        let mut text =
+            format!("SELECT {COLUMNS} FROM {{runs}} r WHERE r.fire_time >= ? AND r.fire_time <= ?");
+        let mut binds: Vec<Bind<'_>> = vec![page.from.into(), page.until.into()];
+        for (column, value) in [("id >", page.after), ("job_id =", page.job_id), ("task =", page.task)] {
+            if let Some(value) = value {
+                text.push_str(&format!(" AND r.{column} ?"));
+                binds.push(value.into());
+            }
+        }
+        if let Some(state) = page.state {
+            text.push_str(" AND r.state = ?");
+            binds.push(state.into());
+        }
+        text.push_str(" ORDER BY r.id LIMIT ?");
+        binds.push(page.limit.into());
+        let sql = self.sql(&text);
+        load::<RunTypes, _, _>(self.conn, &sql, &binds)
+    }
+
+    fn take_back(&mut self) -> QueryResult<Vec<String>> {
+        let sql = self.sql(
+            "SELECT id FROM {runs} FORCE INDEX ({prefix}_runs_queued) WHERE state = 1 AND lease_until < {now} \
+             FOR UPDATE SKIP LOCKED",
+        );
+        let ids: Vec<String> = load::<Text, _, _>(self.conn, &sql, &[])?;
+        if !ids.is_empty() {
+            let rows = batch(&ids.iter().map(|id| [id]).collect::<Vec<_>>())?;
+            let text = format!(
+                "UPDATE {} STRAIGHT_JOIN {{runs}} r ON {IS_ROW} SET r.state = 0, r.token = r.token + 1, \
+                 r.owner = NULL, r.lease_until = NULL",
+                table(&[("id", NAME)])
+            );
+            self.execute(&text, &[rows.as_str().into()])?;
+        }
+        Ok(ids)
+    }
+
+    fn cleanup(&mut self, keep: Option<i64>, limit: i64) -> QueryResult<usize> {
+        let expired = self.execute(
+            "DELETE FROM {runs} WHERE state = 2 AND expires_at <= {now} ORDER BY expires_at LIMIT ?",
+            &[limit.into()],
+        )?;
+        let left = limit.saturating_sub(i64::try_from(expired).unwrap_or(i64::MAX));
+        let Some(keep) = keep.filter(|_| left > 0) else { return Ok(expired) };
+        let kept = self.number(
+            "SELECT COUNT(*) FROM (SELECT 1 FROM {runs} WHERE state = 2 LIMIT ?) finished",
+            &[keep.saturating_add(left).into()],
+        )?;
+        let beyond = kept.unwrap_or(0).saturating_sub(keep);
+        if beyond <= 0 {
+            return Ok(expired);
+        }
+        let oldest = self.execute(
+            "DELETE FROM {runs} WHERE finished_at IS NOT NULL AND state = 2 ORDER BY finished_at, id LIMIT ?",
+            &[beyond.into()],
+        )?;
+        Ok(expired + oldest)
+    }
+
+    fn count_runs(&mut self) -> QueryResult<Vec<(i64, i64)>> {
+        let sql = self.sql("SELECT state, COUNT(*) FROM {runs} GROUP BY state");
+        load::<(BigInt, BigInt), _, _>(self.conn, &sql, &[])
+    }
+
+    fn next_run(&mut self, tasks: Option<&KnownTasks>) -> QueryResult<Option<i64>> {
+        let mut next = self.number("SELECT MIN(lease_until) + 1 FROM {runs} WHERE state = 1", &[])?;
+        let sql = self.sql("SELECT MIN(executor) FROM {runs} WHERE state = 0 AND executor > ?");
+        let mut executor = String::new();
+        loop {
+            let found: Vec<Option<String>> =
+                load::<Nullable<Text>, _, _>(self.conn, &sql, &[executor.as_str().into()])?;
+            let Some(Some(found)) = found.into_iter().next() else { return Ok(next) };
+            next = [next, self.next_of(&found, tasks)?].into_iter().flatten().min();
+            executor = found;
+        }
+    }
+}

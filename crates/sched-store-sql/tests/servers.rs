@@ -1,0 +1,286 @@
+//! What the suites cannot say of databases with a server: connections that break, wrong URLs, starts at once, schemas,
+//! callers' own transactions.
+#![cfg(all(feature = "postgres", feature = "mysql"))]
+#![expect(clippy::expect_used, reason = "a test: what fails, panics")]
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use diesel::connection::SimpleConnection;
+use diesel::r2d2::{ConnectionManager, Pool};
+use diesel::{Connection, MysqlConnection, PgConnection};
+use sched_core::{
+    Advance, ClaimRequest, ClaimedJob, Committed, ConflictPolicy, Error, ErrorKind, FinishedRun, Inserted,
+    Job, JobCommit, JobFilter, JobStore, Outcome, RunClaim, RunFilter, RunQueue, StoreContext, SystemClock,
+};
+use sched_store_sql::{SqlStore, diesel};
+use sched_testkit::jobs::{cursor_at, noon_plus, registry, run_id, sample_queued, sample_queued_of};
+use sched_testkit::{NOON, Proxy, assert_bounded_round_trips, sample_job, server};
+
+const LEASE: Duration = Duration::from_secs(30);
+
+/// A schema of its own on a server, which is a database for MySQL.
+struct Place {
+    url: String,
+    name: String,
+    run: fn(&str, &str),
+}
+
+impl Place {
+    /// One on each server that is there.
+    fn all() -> Vec<Self> {
+        let postgres = server::postgres().map(|url| Self {
+            url,
+            name: server::unique_name("sql"),
+            run: |url, sql| {
+                let mut conn = PgConnection::establish(url).expect("the server is there");
+                conn.batch_execute("SET client_min_messages = warning").expect("it is right");
+                conn.batch_execute(sql).expect("the statement is right");
+            },
+        });
+        let mysql = server::mysql().map(|url| Self {
+            url,
+            name: server::unique_name("sql"),
+            run: |url, sql| {
+                let mut conn = MysqlConnection::establish(url).expect("the server is there");
+                conn.batch_execute(sql).expect("the statement is right");
+            },
+        });
+        postgres.into_iter().chain(mysql).collect()
+    }
+
+    fn store_at(&self, url: &str) -> SqlStore {
+        let builder = SqlStore::builder(url).table_schema(&self.name).connect_timeout(Duration::from_secs(5));
+        builder.build().expect("the configuration is right")
+    }
+
+    fn store(&self) -> SqlStore {
+        started(self.store_at(&self.url))
+    }
+
+    fn run(&self, sql: &str) {
+        (self.run)(&self.url, &sql.replace("{schema}", &self.name));
+    }
+
+    fn is_postgres(&self) -> bool {
+        self.url.starts_with("postgres")
+    }
+
+    /// Where the server listens.
+    fn target(&self) -> String {
+        let rest = self.url.split('@').nth(1).expect("the url has a user");
+        rest.split('/').next().expect("the url has a host").to_owned()
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let cascade = if self.is_postgres() { "CASCADE" } else { "" };
+        if !std::thread::panicking() {
+            self.run(&format!("DROP SCHEMA IF EXISTS {{schema}} {cascade}"));
+        }
+    }
+}
+
+fn started(store: SqlStore) -> SqlStore {
+    store.start(context()).expect("the store starts");
+    store
+}
+
+fn context() -> StoreContext {
+    StoreContext::new("default", registry(), Arc::new(SystemClock::new()), sched_core::chrono_tz::Tz::UTC)
+}
+
+fn start_error(store: &SqlStore) -> Error {
+    store.start(context()).expect_err("the start fails")
+}
+
+fn request() -> ClaimRequest {
+    ClaimRequest { owner: Arc::from("one"), now: noon_plus(1_000), limit: 10, lease: LEASE }
+}
+
+fn insert(store: &SqlStore, jobs: &[Job]) {
+    for answer in store.insert(jobs, ConflictPolicy::Error).expect("insert") {
+        assert_eq!(answer.expect("the job is stored"), Inserted::Added);
+    }
+}
+
+fn places() -> [(Arc<str>, usize); 1] {
+    [(Arc::from("default"), 100)]
+}
+
+#[test]
+fn a_wrong_url_says_why_at_once_and_never_tells_the_password() {
+    for place in Place::all() {
+        let database = |name: &str| format!("{}/{name}", place.url.rsplit_once('/').expect("a database").0);
+        let stranger = place.url.replace("sched:sched@", "nobody:hunter2@");
+        let closed = place.url.replace(&place.target(), "127.0.0.1:1");
+        for (url, expected) in [
+            (database("nonesuch"), ErrorKind::InvalidConfig),
+            (stranger, ErrorKind::InvalidConfig),
+            (closed, ErrorKind::Unavailable),
+        ] {
+            let store = place.store_at(&url);
+            let start = std::time::Instant::now();
+            let error = start_error(&store);
+            assert_eq!(error.kind(), expected, "{error}");
+            assert!(start.elapsed() < Duration::from_secs(4), "{error} came late");
+            for text in [format!("{error:?}"), format!("{store:?}")] {
+                assert!(!text.contains("hunter2") && !text.contains(":sched@"), "{text}");
+            }
+        }
+    }
+}
+
+#[test]
+fn stores_that_start_at_once_make_their_tables_once_and_a_newer_schema_is_refused() {
+    for place in Place::all() {
+        let barrier = std::sync::Barrier::new(4);
+        std::thread::scope(|scope| {
+            for number in 0..4 {
+                let (place, barrier) = (&place, &barrier);
+                scope.spawn(move || {
+                    let store = place.store_at(&place.url);
+                    barrier.wait();
+                    insert(&started(store), &[sample_job(&number.to_string(), NOON)]);
+                });
+            }
+        });
+        assert_eq!(JobStore::list(&place.store(), &JobFilter::default()).expect("list").len(), 4);
+        place.run("UPDATE {schema}.sched_meta SET value = 2 WHERE name = 'schema_version'");
+        let error = start_error(&place.store_at(&place.url));
+        assert_eq!(error.kind(), ErrorKind::Unsupported);
+        assert!(error.to_string().contains("schema version 2, newer than 1"), "{error}");
+    }
+}
+
+#[test]
+fn missing_tables_are_named_when_they_may_not_be_made() {
+    for place in Place::all() {
+        let store = SqlStore::builder(&place.url).table_schema(&place.name).create_schema(false).build();
+        let store = store.expect("the configuration is right");
+        let error = start_error(&store);
+        assert_eq!(error.kind(), ErrorKind::InvalidState, "{error}");
+        assert!(error.to_string().contains(&store.ddl()), "{error}");
+        place.run("CREATE SCHEMA {schema}");
+        place.run(&store.ddl());
+        assert!(JobStore::list(&started(store), &JobFilter::default()).expect("list").is_empty());
+    }
+}
+
+#[test]
+fn a_connection_that_is_cut_is_replaced_unnoticed() {
+    for place in Place::all() {
+        let proxy = Proxy::to(place.target().as_str()).expect("a proxy");
+        let store = started(place.store_at(&proxy.url(&place.url)));
+        for round in 0..3 {
+            insert(&store, &[sample_job(&round.to_string(), NOON)]);
+            proxy.cut();
+            let listed = JobStore::list(&store, &JobFilter::default()).expect("the connection is made anew");
+            assert_eq!(listed.len(), round + 1);
+            proxy.cut();
+        }
+    }
+}
+
+/// However far a commit or an end had come when its answer was lost, it is neither repeated nor forgotten.
+#[test]
+fn what_was_done_when_the_answer_was_lost_is_not_done_again() {
+    for place in Place::all() {
+        let proxy = Proxy::to(place.target().as_str()).expect("a proxy");
+        let store = started(place.store_at(&proxy.url(&place.url)));
+        for nth in 1..=10_u64 {
+            let job = sample_job(&format!("job-{nth}"), NOON);
+            insert(&store, std::slice::from_ref(&job));
+            let ClaimedJob { claim, .. } = store.claim_due(&request()).expect("claim").remove(0);
+            let lost = usize::try_from(nth).expect("it is small");
+            proxy.lose_answer(lost);
+            let runs = vec![sample_queued_of(&job, nth, NOON)];
+            let commit = JobCommit { claim, advance: Advance::To(cursor_at(noon_plus(9_999))), runs };
+            let answers = store.commit(vec![commit]).expect("commit");
+            assert_eq!(answers, [Committed::Applied { skipped: Vec::new() }], "answer {nth} was lost");
+            proxy.lose_answer(usize::MAX / 2);
+            let claimed = store.claim(&request(), &places()).expect("claim").remove(0);
+            let claim = RunClaim { id: claimed.run.id, token: claimed.token };
+            proxy.lose_answer(lost);
+            let (outcome, finished_at) = (Outcome::Cancelled, noon_plus(1));
+            let finished = FinishedRun { claim, outcome, started_at: None, finished_at, again: None };
+            assert_eq!(store.finish(vec![finished]).expect("finish"), [true], "answer {nth} was lost");
+            proxy.lose_answer(usize::MAX / 2);
+        }
+        assert_eq!(store.counts().expect("counts"), sched_core::RunCounts::default());
+    }
+}
+
+#[test]
+fn a_server_that_does_not_answer_is_a_timeout_and_then_works_again() {
+    for place in Place::all().into_iter().filter(Place::is_postgres) {
+        let store = SqlStore::builder(&place.url).table_schema(&place.name);
+        let store = store.statement_timeout(Duration::from_millis(300)).build();
+        let store = started(store.expect("the configuration is right"));
+        let mut holder = PgConnection::establish(&place.url).expect("the server is there");
+        holder.batch_execute(&format!("BEGIN; LOCK TABLE {}.sched_jobs", place.name)).expect("it is free");
+        let error = store.insert(&[sample_job("a", NOON)], ConflictPolicy::Error).expect_err("it is held");
+        assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
+        holder.batch_execute("ROLLBACK").expect("it ends");
+        insert(&store, &[sample_job("a", NOON)]);
+    }
+}
+
+#[test]
+fn a_turn_takes_the_same_number_of_round_trips_for_one_job_and_for_many() {
+    for place in Place::all() {
+        let proxy = Proxy::to(place.target().as_str()).expect("a proxy");
+        let store = started(place.store_at(&proxy.url(&place.url)));
+        assert_bounded_round_trips(&store, &proxy);
+    }
+}
+
+/// Adds a job and a run in a transaction of the caller's, which is then committed or not.
+macro_rules! check_callers_transaction {
+    ($place:expr, $Connection:ty) => {{
+        let store = $place.store();
+        let mut conn = <$Connection>::establish(&$place.url).expect("the server is there");
+        for (number, fails) in [(1, true), (2, false)] {
+            let done = conn.transaction(|conn| -> Result<(), diesel::result::Error> {
+                let job = sample_job(&format!("job-{number}"), NOON);
+                let added = store.add_job_in(conn, &job, ConflictPolicy::Error);
+                assert_eq!(added.expect("added"), Inserted::Added);
+                let again = store.add_job_in(conn, &job, ConflictPolicy::Error).expect_err("it is there");
+                assert_eq!(again.kind(), ErrorKind::AlreadyExists);
+                store.enqueue_in(conn, vec![sample_queued(number, NOON)]).expect("queued");
+                if fails { Err(diesel::result::Error::RollbackTransaction) } else { Ok(()) }
+            });
+            assert_eq!(done.is_err(), fails);
+        }
+        let runs = RunQueue::list(&store, &RunFilter::default()).expect("list");
+        let runs: BTreeSet<_> = runs.iter().map(|record| record.run.id).collect();
+        assert_eq!(runs, BTreeSet::from([run_id(2)]));
+        assert_eq!(JobStore::list(&store, &JobFilter::default()).expect("list").len(), 1);
+        let pool = Pool::builder().max_size(2).build(ConnectionManager::<$Connection>::new(&$place.url));
+        let given = SqlStore::from_pool(pool.expect("a pool")).table_schema(&$place.name).build();
+        let given = started(given.expect("the configuration is right"));
+        assert_eq!(given.claim_due(&request()).expect("claim").len(), 1, "a given pool does as well");
+    }};
+}
+
+#[test]
+fn the_callers_transaction_decides_over_jobs_and_runs() {
+    for place in Place::all() {
+        match place.is_postgres() {
+            true => check_callers_transaction!(place, PgConnection),
+            false => check_callers_transaction!(place, MysqlConnection),
+        }
+    }
+}
+
+#[test]
+fn a_connection_to_another_kind_of_database_is_refused() {
+    let (Some(postgres), Some(mysql)) = (server::postgres(), server::mysql()) else { return };
+    let place = Place::all().remove(0);
+    assert_eq!(place.url, postgres);
+    let mut conn = MysqlConnection::establish(&mysql).expect("the server is there");
+    let error = place.store().enqueue_in(&mut conn, vec![sample_queued(1, NOON)]).expect_err("it is another");
+    assert_eq!(error.kind(), ErrorKind::InvalidConfig);
+}
