@@ -132,6 +132,7 @@ pub(crate) fn kind_of(error: &DieselError) -> ErrorKind {
         DieselError::NotFound => ErrorKind::NotFound,
         DieselError::DeserializationError(_) => ErrorKind::Corrupt,
         DieselError::BrokenTransactionManager => ErrorKind::Unavailable,
+        DieselError::RollbackErrorOnCommit { commit_error, .. } => kind_of(commit_error),
         _ => ErrorKind::Unexpected,
     }
 }

@@ -281,7 +281,14 @@ impl Engine {
         if limit == 0 || places.is_empty() {
             return Ok(false);
         }
+        let asked = scheduler.inner.clock.monotonic();
         let claimed = queue.claim(&self.request(scheduler, now, limit), &places)?;
+        if scheduler.inner.clock.monotonic().saturating_sub(asked) >= self.options.lease {
+            // The answer took as long as the leases: others may have started these runs since.
+            let late = claimed.iter().map(|claimed| RunClaim { id: claimed.run.id, token: claimed.token });
+            queue.release(&late.collect::<Vec<_>>())?;
+            return Ok(!claimed.is_empty());
+        }
         let full = claimed.len() >= limit;
         if !claimed.is_empty() && lane.claims.lock().is_empty() {
             lane.keeping.begin(scheduler.inner.clock.monotonic() + self.options.lease / 3);
