@@ -4,7 +4,6 @@
 //! neither loses a run nor makes two of one. The number of commands does not depend on the number of jobs.
 
 use std::collections::{HashMap, HashSet};
-use std::ops::ControlFlow;
 
 use chrono::{DateTime, Utc};
 use mongodb::bson::oid::ObjectId;
@@ -98,23 +97,18 @@ fn admit(database: &Database, steps: &mut [Step]) -> Result<(), Error> {
     Ok(())
 }
 
-/// How many unfinished runs each of the jobs has. They are few, and counting them in the server would cost more: it
-/// compiles a group stage anew for each list of jobs.
+/// How many unfinished runs each of the jobs has.
 fn unfinished(database: &Database, ids: &[&str]) -> Result<HashMap<String, i64>, Error> {
     let is_unfinished = doc! { "$gte": QUEUED, "$lt": FINISHED };
-    let filter = doc! { "job": { "$in": ids }, "state": is_unfinished };
-    let fields = doc! { "_id": 0, "job": 1 };
-    let mut counts: HashMap<String, i64> = HashMap::new();
-    database.each(Table::Runs, Search::of(filter).only(fields).by(UNFINISHED), |found| {
-        if let Ok(job) = found.get_str("job") {
-            match counts.get_mut(job) {
-                Some(count) => *count += 1,
-                None => drop(counts.insert(job.to_owned(), 1)),
-            }
-        }
-        ControlFlow::Continue(())
-    })?;
-    Ok(counts)
+    let stages = vec![
+        doc! { "$match": { "job": { "$in": ids }, "state": is_unfinished } },
+        doc! { "$group": { "_id": "$job", "count": { "$sum": 1_i64 } } },
+    ];
+    let counted = database.aggregate(Table::Runs, stages, Some(UNFINISHED))?;
+    Ok(counted
+        .iter()
+        .filter_map(|group| Some((group.get_str("_id").ok()?.to_owned(), group.get_i64("count").ok()?)))
+        .collect())
 }
 
 /// A run that is there, by what must be unique of it.

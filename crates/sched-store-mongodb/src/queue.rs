@@ -311,66 +311,42 @@ impl Started {
         Ok(found.collect())
     }
 
-    /// Ends runs that are in a state; says of each whether it still was.
+    /// Ends runs that are in a state; says of each whether it still was. What is not kept is marked before it is deleted,
+    /// so that of two who end it at once only one is told that he did.
     fn end(&self, endings: Vec<Option<Ending>>, state: i32) -> Result<Vec<bool>, Error> {
         let mark = ObjectId::new();
+        let mut ended = Vec::with_capacity(endings.len());
         let mut meant = HashSet::new();
         let mut statements = Vec::new();
         let mut gone: HashMap<i64, Vec<RunId>> = HashMap::new();
-        // A run that is named twice is ended by the first.
-        let is_first = endings.iter().map(|ending| ending.as_ref().is_some_and(|ending| meant.insert(ending.id)));
-        let is_first: Vec<bool> = is_first.collect();
-        for ending in endings.iter().zip(&is_first).filter(|(_, is_first)| **is_first).filter_map(|(it, _)| it.as_ref()) {
+        for ending in &endings {
+            // A run that is named twice is ended by the first.
+            let Some(ending) = ending.as_ref().filter(|ending| meant.insert(ending.id)) else {
+                ended.push(false);
+                continue;
+            };
+            ended.push(true);
             match &ending.change {
                 Some(change) => statements.push(ending.statement(change, state, mark)),
                 None => gone.entry(ending.token).or_default().push(ending.id),
             }
         }
-        let mut ended = self.end_kept(&statements, &endings, mark)?;
-        ended.extend(self.end_gone(gone, state)?);
-        let is_ours = |(ending, is_first): (&Option<Ending>, bool)| {
-            is_first && ending.as_ref().is_some_and(|ending| ended.contains(&ending.id))
-        };
-        Ok(endings.iter().zip(is_first).map(is_ours).collect())
-    }
-
-    /// Ends runs whose results are kept; answers those that it has ended.
-    fn end_kept(
-        &self,
-        statements: &[RawDocumentBuf],
-        endings: &[Option<Ending>],
-        mark: ObjectId,
-    ) -> Result<HashSet<RunId>, Error> {
-        let kept = endings.iter().flatten().filter(|ending| ending.change.is_some()).map(|ending| ending.id);
-        let kept: HashSet<RunId> = kept.collect();
-        if self.database.update(Table::Runs, statements)? == statements.len() {
-            return Ok(kept);
+        statements.extend(gone.iter().map(|(token, ids)| ending_without_trace((ids, state), *token, mark)));
+        if self.database.update(Table::Runs, &statements)? < meant.len() {
+            let mut ours = runs::of_ids(meant);
+            ours.insert("mark", mark);
+            let ours: HashSet<RunId> = runs::ids(&self.database, Search::of(ours))?.into_iter().collect();
+            let is_ours = |(ending, ended): (&Option<Ending>, bool)| {
+                ended && ending.as_ref().is_some_and(|ending| ours.contains(&ending.id))
+            };
+            ended = endings.iter().zip(ended).map(is_ours).collect();
         }
-        let mut ours = runs::of_ids(kept);
-        ours.insert("mark", mark);
-        Ok(runs::ids(&self.database, Search::of(ours))?.into_iter().collect())
-    }
-
-    /// Deletes runs whose results are not kept; answers those that it has deleted.
-    fn end_gone(&self, gone: HashMap<i64, Vec<RunId>>, state: i32) -> Result<HashSet<RunId>, Error> {
-        let statements = gone.iter().map(|(token, ids)| {
-            let list: RawArrayBuf = ids.iter().map(|id| id_of_run(*id)).collect();
-            rawdoc! { "q": { "_id": { "$in": list }, "token": *token, "state": state }, "limit": 0 }
-        });
-        let statements: Vec<RawDocumentBuf> = statements.collect();
-        let deleted = self.database.write(Table::Runs, Verb::Delete, &statements)?.all(self.database.place())?;
-        let mut ours: HashSet<RunId> = gone.into_values().flatten().collect();
-        if deleted == ours.len() {
-            return Ok(ours);
+        if !gone.is_empty() {
+            let ids: RawArrayBuf = gone.values().flatten().map(|id| id_of_run(*id)).collect();
+            self.database
+                .delete(Table::Runs, rawdoc! { "_id": { "$in": ids }, "state": FINISHED, "mark": mark })?;
         }
-        let there: HashSet<RunId> =
-            runs::ids(&self.database, Search::of(runs::of_ids(ours.iter().copied())))?.into_iter().collect();
-        ours.retain(|id| !there.contains(id));
-        if deleted < ours.len() {
-            // Others have ended some in these very milliseconds, and nothing tells which. Who is not sure has lost.
-            ours.clear();
-        }
-        Ok(ours)
+        Ok(ended)
     }
 
     /// What changes when an attempt ends: the run is over, or is tried again.
@@ -433,6 +409,16 @@ impl Ending {
             "q": { "_id": id_of_run(self.id), "token": self.token, "state": state },
             "u": { "$set": set, "$unset": { "owner": "", "places": "" } },
         }
+    }
+}
+
+/// The statement that ends runs whose results are not kept; they are deleted next.
+fn ending_without_trace((ids, state): (&[RunId], i32), token: i64, mark: ObjectId) -> RawDocumentBuf {
+    let ids: RawArrayBuf = ids.iter().map(|id| id_of_run(*id)).collect();
+    rawdoc! {
+        "q": { "_id": { "$in": ids }, "token": token, "state": state },
+        "u": { "$set": { "state": FINISHED, "wake": i64::MIN, "mark": mark }, "$unset": { "owner": "", "places": "" } },
+        "multi": true,
     }
 }
 
