@@ -240,12 +240,14 @@ impl<R: AsyncRuntime> Pool<R> {
     /// The run of that number is over: its place is another's.
     fn release(self: &Arc<Self>, number: usize) {
         let mut state = self.state.lock();
-        state.running.remove(number);
+        let over = state.running.remove(number);
         let next = state.admit(self.limits);
         if !state.open {
             self.rest.notify_all();
         }
         drop(state);
+        // It may be the last to hold the scheduler, and with it this pool's executor.
+        drop(over);
         self.go_on(next);
     }
 }

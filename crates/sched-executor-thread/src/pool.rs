@@ -220,8 +220,11 @@ impl Pool {
                 let stranded = self.call_worker(state);
                 debug_assert!(stranded.is_empty(), "this worker is alive");
                 contain(|| run.run_blocking());
+                // The token may be the last to hold the scheduler, and with it this pool's executor: it is not dropped
+                // under the lock.
+                let token = self.state.lock().running[number].take();
+                drop(token);
                 state = self.state.lock();
-                state.running[number] = None;
                 state.busy -= 1;
             } else if state.open {
                 state.idle += 1;
