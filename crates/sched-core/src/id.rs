@@ -136,6 +136,11 @@ impl fmt::Debug for RunId {
 #[serde(transparent)]
 pub struct FencingToken(pub u64);
 
+impl FencingToken {
+    /// The token of a run that was claimed as it was committed, before all others of that run.
+    pub const FIRST: Self = Self(1);
+}
+
 thread_local! {
     static RANDOM: std::cell::Cell<u64> = std::cell::Cell::new(Uuid::new_v4().as_u64_pair().1 ^ Uuid::new_v4().as_u64_pair().0);
 }

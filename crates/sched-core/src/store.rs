@@ -155,8 +155,22 @@ pub enum Committed {
         /// Fire times whose run was not queued because `max_instances` runs are unfinished.
         skipped: Vec<DateTime<Utc>>,
     },
+    /// It was applied, and its one run is claimed for the scheduler that commits: as the first attempt, with the token
+    /// [`FIRST`](FencingToken::FIRST). Whoever is in doubt whether a commit was applied finds the claim in the row.
+    Claimed(RunId),
     /// The claim is no longer ours, or the job was changed or removed; nothing was written.
     Stale,
+}
+
+/// Who wants to run at once what a batch of commits queues, and which of it.
+#[derive(Debug, Clone)]
+pub struct RunWish {
+    /// The scheduler's identity.
+    pub owner: Arc<str>,
+    /// How long the claims hold unless they are renewed.
+    pub lease: Duration,
+    /// Of each commit, whether there is a place for its run and no limit beyond its job's on it.
+    pub wanted: Vec<bool>,
 }
 
 /// A job as listed: decoded, or kept aside with the reason why it cannot be.
@@ -330,6 +344,9 @@ impl JobCounts {
 ///    hindrance to others (case `store_quarantines_what_does_not_decode`).
 /// 10. The claims of an owner that is recovered are free at once and stale in its old hands (case
 ///     `store_recovers_an_owner`).
+/// 11. `commit_and_claim` claims a run in the write that queues it only if it is the one run of its commit and nothing
+///     else of its job is unfinished; for all else it is `commit` (case `queue_claims_what_it_commits`). The claim's token
+///     is less than that of any later claim on the run (case `queue_takes_over_what_a_commit_claimed`).
 ///
 /// **Errors**: retryable ones are [`Unavailable`](crate::ErrorKind::Unavailable) or
 /// [`Timeout`](crate::ErrorKind::Timeout); the engine repeats the turn.
@@ -389,6 +406,15 @@ pub trait JobStore: fmt::Debug + Send + Sync + 'static {
 
     /// Commits claimed jobs; each gets its own answer.
     fn commit(&self, commits: Vec<JobCommit>) -> Result<Vec<Committed>, Error>;
+
+    /// Commits claimed jobs, and claims those runs that are wanted for the scheduler that commits, where that can be done
+    /// in the same write. What is not answered as [`Claimed`](Committed::Claimed) waits in the queue.
+    ///
+    /// It saves the call that would claim what was just queued. A store that cannot do it need not.
+    fn commit_and_claim(&self, commits: Vec<JobCommit>, wish: &RunWish) -> Result<Vec<Committed>, Error> {
+        let _ = wish;
+        self.commit(commits)
+    }
 
     /// The run queue, when the store has one. Without it delivery is direct and the store serves one scheduler.
     fn runs(&self) -> Option<&dyn RunQueue> {

@@ -60,7 +60,7 @@ struct Row {
 
 impl Row {
     fn place(&self) -> Place {
-        (Reverse(self.run.priority), self.run.scheduled_time, self.run.id)
+        place_of(&self.run)
     }
 
     fn record(&self) -> RunRecord {
@@ -100,6 +100,19 @@ impl RunTable {
         skipped
     }
 
+    /// Whether the run is new and nothing else of its job is unfinished.
+    pub(crate) fn is_alone(&self, run: &QueuedRun) -> bool {
+        !self.is_known(run) && self.gates.is_job_idle(run)
+    }
+
+    /// Queues a run and claims it, unless a limit holds it back.
+    pub(crate) fn push_and_claim(&mut self, run: QueuedRun, lease: &Lease) -> Option<RunId> {
+        let (executor, place) = (Arc::clone(&run.options.executor), place_of(&run));
+        self.push(run);
+        self.leave_line(&executor, place);
+        Some(self.lease_run(place, lease, FencingToken::FIRST)?.run.id)
+    }
+
     /// Queues a run, unless its id, or its job and fire time, are there.
     pub(crate) fn push(&mut self, run: QueuedRun) {
         if self.is_known(&run) {
@@ -126,26 +139,29 @@ impl RunTable {
             free.retain(|(_, places)| *places > 0);
             let Some((place, at)) = self.first_due(request.now, &free) else { break };
             self.leave_line(&free[at].0, place);
-            let Some(row) = self.rows.get_mut(&place.2) else { continue };
-            match self.gates.take(&row.run) {
-                Ok(()) => {
-                    *last_token += 1;
-                    (row.token, row.attempt) = (*last_token, row.attempt + 1);
-                    row.state =
-                        RunState::Running { owner: Arc::clone(&lease.owner), lease_until: lease.until };
-                    self.leased.insert((lease.until, row.run.id));
-                    free[at].1 -= 1;
-                    let (run, token) = (row.run.clone(), FencingToken(row.token));
-                    let history = row.history.clone();
-                    claimed.push(ClaimedRun { run, attempt: row.attempt, token, history });
-                }
-                Err(shut) => {
-                    self.gates.park(&shut, place);
-                    self.call_others(place.2, &shut);
-                }
+            let token = FencingToken((*last_token).max(FencingToken::FIRST.0) + 1);
+            if let Some(run) = self.lease_run(place, lease, token) {
+                *last_token = token.0;
+                free[at].1 -= 1;
+                claimed.push(run);
             }
         }
         claimed
+    }
+
+    /// Claims a run that has left its line; one that a limit holds back is parked.
+    fn lease_run(&mut self, place: Place, lease: &Lease, token: FencingToken) -> Option<ClaimedRun> {
+        let row = self.rows.get_mut(&place.2)?;
+        if let Err(shut) = self.gates.take(&row.run) {
+            self.gates.park(&shut, place);
+            self.call_others(place.2, &shut);
+            return None;
+        }
+        (row.token, row.attempt) = (token.0, row.attempt + 1);
+        row.state = RunState::Running { owner: Arc::clone(&lease.owner), lease_until: lease.until };
+        self.leased.insert((lease.until, row.run.id));
+        let (run, history) = (row.run.clone(), row.history.clone());
+        Some(ClaimedRun { run, attempt: row.attempt, token, history })
     }
 
     /// Extends a lease; says whether the claim is still open.
@@ -332,6 +348,10 @@ impl RunTable {
             self.deleted.push(row.run);
         }
     }
+}
+
+fn place_of(run: &QueuedRun) -> Place {
+    (Reverse(run.priority), run.scheduled_time, run.id)
 }
 
 fn fire_of(run: &QueuedRun) -> Option<(JobId, DateTime<Utc>)> {

@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use sched_core::{
     ClaimRequest, ClaimedJob, ClaimedRun, Committed, ConflictPolicy, Error, ErrorKind, FinishedRun, Inserted,
     Job, JobCommit, JobFilter, JobId, JobStore, QueuedRun, RunClaim, RunCounts, RunFilter, RunId, RunQueue,
-    RunRecord, StoreContext, StoreTraits, StoredJob,
+    RunRecord, RunWish, StoreContext, StoreTraits, StoredJob,
 };
 
 use crate::queue::{Lease, RunTable};
@@ -136,6 +136,30 @@ impl JobStore for MemoryStore {
                     Committed::Applied { skipped: runs.admit(commit.runs) }
                 }
                 None => Committed::Stale,
+            });
+            committed.collect()
+        })
+    }
+
+    fn commit_and_claim(&self, commits: Vec<JobCommit>, wish: &RunWish) -> Result<Vec<Committed>, Error> {
+        self.with(|Tables { jobs, runs, .. }, now| {
+            let lease = Lease { owner: Arc::clone(&wish.owner), until: lease_end(now, wish.lease) };
+            let committed = commits.into_iter().zip(&wish.wanted).map(|(mut commit, wanted)| {
+                let Some(slot) = jobs.claimed_slot(&commit.claim) else { return Committed::Stale };
+                jobs.advance(slot, commit.advance);
+                let claimed = match (commit.runs.pop(), wanted) {
+                    (Some(run), true) if commit.runs.is_empty() && runs.is_alone(&run) => {
+                        runs.push_and_claim(run, &lease)
+                    }
+                    (last, _) => {
+                        commit.runs.extend(last);
+                        None
+                    }
+                };
+                claimed.map_or_else(
+                    || Committed::Applied { skipped: runs.admit(commit.runs) },
+                    Committed::Claimed,
+                )
             });
             committed.collect()
         })

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use sched_store_memory::MemoryStore;
+use sched_testkit::StoreFixture;
 
 mod store {
     use super::*;
@@ -11,7 +12,7 @@ mod store {
 
 mod queue {
     use super::*;
-    sched_testkit::queue_suite!(|| Arc::new(MemoryStore::new()));
+    sched_testkit::queue_suite!(|| StoreFixture::from(Arc::new(MemoryStore::new())).with_claimed_commits());
 }
 
 /// The store that fails on purpose is otherwise the store that it wraps.
@@ -26,6 +27,9 @@ mod behind_a_faulty_store {
 
     mod queue {
         use super::*;
-        sched_testkit::queue_suite!(|| FaultyStore::new(Arc::new(MemoryStore::new())));
+        sched_testkit::queue_suite!(|| {
+            let store = FaultyStore::new(Arc::new(MemoryStore::new()));
+            StoreFixture::from(store).with_claimed_commits()
+        });
     }
 }

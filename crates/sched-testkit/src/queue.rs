@@ -2,6 +2,7 @@
 
 mod batches;
 mod cancelling;
+mod committing;
 mod filtering;
 mod keys;
 mod limits;
@@ -19,6 +20,7 @@ use serde_json::Value;
 
 pub use self::batches::*;
 pub use self::cancelling::*;
+pub use self::committing::*;
 pub use self::filtering::*;
 pub use self::keys::*;
 pub use self::limits::*;
@@ -51,6 +53,9 @@ macro_rules! queue_suite {
             queue_skips_runs_that_overlap,
             queue_queues_runs_that_overlap,
             queue_commits_runs_with_their_job,
+            queue_claims_what_it_commits,
+            queue_takes_over_what_a_commit_claimed,
+            queue_claims_in_a_commit_only_what_is_wanted,
             queue_fire_times_are_unique,
             queue_keeps_results,
             queue_keeps_every_field,

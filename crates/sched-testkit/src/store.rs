@@ -22,7 +22,8 @@ use std::time::Duration;
 use chrono::{DateTime, SubsecRound, TimeDelta, Utc};
 use sched_core::{
     Advance, Claim, ClaimRequest, ClaimedJob, Clock, Committed, ConflictPolicy, Error, ErrorKind, Inserted,
-    Job, JobCommit, JobFilter, JobId, JobStore, QueuedRun, RunId, StoreContext, StoredJob, SystemClock,
+    Job, JobCommit, JobFilter, JobId, JobStore, QueuedRun, RunId, RunWish, StoreContext, StoredJob,
+    SystemClock,
 };
 
 pub use self::batches::*;
@@ -182,6 +183,7 @@ pub struct StoreFixture {
     corrupt: Option<Corruption<JobId>>,
     corrupt_run: Option<Corruption<RunId>>,
     max_payload: usize,
+    claims_commits: bool,
 }
 
 /// Spoils the row of a job or a run.
@@ -229,7 +231,7 @@ impl StoreFixture {
         let peer = Arc::clone(&store);
         let time = Time::Simulated(SimClock::default());
         let max_payload = sched_core::codec::DEFAULT_MAX_PAYLOAD;
-        Self { store, peer, time, corrupt: None, corrupt_run: None, max_payload }
+        Self { store, peer, time, corrupt: None, corrupt_run: None, max_payload, claims_commits: false }
     }
 
     /// A second handle on the same data, for races; it is started and shut down with the first.
@@ -264,6 +266,13 @@ impl StoreFixture {
     #[must_use]
     pub fn with_max_payload(mut self, bytes: usize) -> Self {
         self.max_payload = bytes;
+        self
+    }
+
+    /// The store claims runs as it commits them, and is tested for it.
+    #[must_use]
+    pub fn with_claimed_commits(mut self) -> Self {
+        self.claims_commits = true;
         self
     }
 
@@ -404,6 +413,17 @@ impl StoreFixture {
     pub(crate) fn commit_one(&self, claim: &Claim, advance: Advance, runs: Vec<QueuedRun>) -> Committed {
         let commit = JobCommit { claim: claim.clone(), advance, runs };
         single(self.store.commit(vec![commit]).expect("commit"))
+    }
+
+    /// Commits jobs with one run each, all of them wanted at once by `owner`.
+    pub(crate) fn commit_wanted(&self, owner: &str, commits: Vec<JobCommit>) -> Vec<Committed> {
+        let wanted = vec![true; commits.len()];
+        let wish = RunWish { owner: Arc::from(owner), lease: self.lease(), wanted };
+        self.store.commit_and_claim(commits, &wish).expect("commit")
+    }
+
+    pub(crate) fn claims_commits(&self) -> bool {
+        self.claims_commits
     }
 
     /// Commits that the job is due next at `time`.

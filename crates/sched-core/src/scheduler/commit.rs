@@ -11,13 +11,16 @@ use super::lane::Lane;
 use super::told::AppliedPlan;
 use super::turn::queued_runs;
 use crate::Error;
-use crate::id::JobId;
+use crate::id::{FencingToken, JobId, RunId};
 use crate::job::{Cursor, Job};
 use crate::plan::{Plan, Then};
 use crate::policy::Delivery;
-use crate::store::{Advance, Claim, Committed, JobCommit, JobStore, StoredJob};
+use crate::store::{
+    Advance, Claim, Committed, JobCommit, JobStore, RunClaim, RunFilter, RunPhase, RunRecord, RunState,
+    StoredJob,
+};
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 
 /// A claimed job with its plan.
 pub(super) struct Planned {
@@ -33,8 +36,10 @@ pub(super) struct Batch {
     pub(super) planned: Vec<Planned>,
     /// When the claims were made.
     pub(super) at: DateTime<Utc>,
-    /// The end of their leases, by the monotonic clock.
+    /// The end of their leases, by the monotonic clock. Leases on runs that a commit claims end later.
     pub(super) until: Duration,
+    /// Whether its runs were to be claimed as they are committed.
+    pub(super) is_wanted: bool,
 }
 
 /// What became of a batch.
@@ -42,6 +47,8 @@ pub(super) struct Batch {
 pub(super) struct Outcomes {
     pub(super) applied: Vec<AppliedPlan>,
     pub(super) stale: Vec<Job>,
+    /// Until when runs that were claimed as they were committed are leased at least, by the monotonic clock.
+    pub(super) leased_until: Duration,
 }
 
 impl Batch {
@@ -64,10 +71,11 @@ impl Batch {
 
     /// What became of it, when the answers are those of the first try.
     pub(super) fn outcomes(self, answers: Vec<Committed>) -> Outcomes {
-        let mut outcomes = Outcomes::default();
+        let mut outcomes = Outcomes { leased_until: self.until, ..Outcomes::default() };
         for (planned, answer) in self.planned.into_iter().zip(answers) {
             match answer {
                 Committed::Applied { skipped } => outcomes.applied.push(planned.applied(skipped)),
+                Committed::Claimed(run) => outcomes.applied.push(planned.claimed(run)),
                 Committed::Stale => outcomes.stale.push(planned.job),
             }
         }
@@ -88,13 +96,19 @@ impl Batch {
         let doubtful = self.planned.iter().zip(&answers).filter(|(_, answer)| in_doubt(answer));
         let ids: Vec<JobId> = doubtful.map(|(planned, _)| planned.job.id().clone()).collect();
         let mut found = read_back(&*lane.store, &ids)?.into_iter();
-        let mut outcomes = Outcomes::default();
+        let mut outcomes = Outcomes { leased_until: self.until, ..Outcomes::default() };
         for (planned, answer) in self.planned.into_iter().zip(answers) {
             let is_in_doubt = in_doubt(&answer);
             match answer {
                 Committed::Applied { skipped } => outcomes.applied.push(planned.applied(skipped)),
+                // Nothing was wished for.
+                Committed::Claimed(_) => outcomes.applied.push(planned.applied(Vec::new())),
                 Committed::Stale if is_in_doubt && planned.is_written(found.next().flatten()) => {
-                    outcomes.applied.push(planned.applied(Vec::new()));
+                    let claimed = match self.is_wanted {
+                        true => claimed_run(scheduler, lane, &planned)?,
+                        false => None,
+                    };
+                    outcomes.applied.push(AppliedPlan { claimed, ..planned.applied(Vec::new()) });
                 }
                 Committed::Stale => outcomes.stale.push(planned.job),
             }
@@ -106,13 +120,42 @@ impl Batch {
 impl Planned {
     fn applied(self, skipped: Vec<DateTime<Utc>>) -> AppliedPlan {
         let Self { job, plan, failure, .. } = self;
-        AppliedPlan { job, plan, failure, skipped }
+        AppliedPlan { job, plan, failure, skipped, claimed: None }
+    }
+
+    fn claimed(self, run: RunId) -> AppliedPlan {
+        AppliedPlan { claimed: Some(first_claim(run)), ..self.applied(Vec::new()) }
     }
 
     /// Whether the job stands where this plan put it. One that is gone may have been removed by somebody else.
     fn is_written(&self, found: Option<Cursor>) -> bool {
         self.plan.then != Then::Remove && found.as_ref() == Some(&self.plan.cursor)
     }
+}
+
+fn first_claim(id: RunId) -> RunClaim {
+    RunClaim { id, token: FencingToken::FIRST }
+}
+
+/// The claim that a commit made on the run of a plan, when its row says so.
+fn claimed_run(scheduler: &Scheduler, lane: &Lane, planned: &Planned) -> Result<Option<RunClaim>, Error> {
+    let due = planned.plan.fires.iter().find(|fire| !fire.missed);
+    let (Some(queue), Some(fire)) = (lane.store.runs(), due) else { return Ok(None) };
+    let filter = RunFilter {
+        job_id: Some(planned.job.id().clone()),
+        phase: Some(RunPhase::Running),
+        from: Some(fire.fire_time),
+        until: fire.fire_time.checked_add_signed(TimeDelta::microseconds(1)),
+        limit: Some(1),
+        ..RunFilter::default()
+    };
+    let ours = |record: &RunRecord| {
+        let is_owner =
+            matches!(&record.state, RunState::Running { owner, .. } if *owner == scheduler.inner.identity);
+        is_owner && record.attempt == 1 && record.history.is_empty()
+    };
+    let found = queue.list(&filter)?.into_iter().find(ours).map(|record| record.run.id);
+    Ok(found.filter(|id| !scheduler.inner.dispatcher.has(*id)).map(first_claim))
 }
 
 fn read_back(store: &dyn JobStore, ids: &[JobId]) -> Result<Vec<Option<Cursor>>, Error> {

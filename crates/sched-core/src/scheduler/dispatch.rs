@@ -153,6 +153,11 @@ impl Dispatcher {
         self.table.lock().active.values().map(shown).collect()
     }
 
+    /// Whether the run is unfinished here.
+    pub(crate) fn has(&self, run: RunId) -> bool {
+        self.table.lock().active.contains_key(&run)
+    }
+
     pub(crate) fn active_count(&self) -> usize {
         self.table.lock().active.len()
     }

@@ -20,6 +20,7 @@ mod keeper;
 mod lane;
 mod lifecycle;
 mod parts;
+mod queued;
 mod runs;
 mod state;
 mod stopping;

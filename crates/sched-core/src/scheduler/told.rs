@@ -13,6 +13,7 @@ use crate::id::RunId;
 use crate::job::Job;
 use crate::plan::{Plan, PlannedFire, Then};
 use crate::run::{MissReason, Outcome, Run, RunReport};
+use crate::store::RunClaim;
 use crate::task::TaskRef;
 
 /// A plan whose commit was applied.
@@ -23,6 +24,20 @@ pub(crate) struct AppliedPlan {
     pub(crate) failure: Option<Arc<str>>,
     /// Fire times whose run the store did not queue.
     pub(crate) skipped: Vec<DateTime<Utc>>,
+    /// The claim on its run, when the store made one in the commit.
+    pub(crate) claimed: Option<RunClaim>,
+}
+
+impl AppliedPlan {
+    /// The fire times that run.
+    pub(crate) fn due(&self) -> impl Iterator<Item = &PlannedFire> {
+        self.plan.fires.iter().filter(|fire| !fire.missed)
+    }
+
+    /// Whether runs of it wait in the queue.
+    pub(crate) fn is_queued(&self) -> bool {
+        self.claimed.is_none() && self.due().count() > self.skipped.len()
+    }
 }
 
 /// The events of a turn: those told before the runs are handed over, and those told after.

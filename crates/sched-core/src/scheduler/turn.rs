@@ -10,24 +10,22 @@ use chrono::{DateTime, TimeDelta, Utc};
 use super::Scheduler;
 use super::backoff::Backoff;
 use super::commit::{Batch, Outcomes, Planned};
-use super::dispatch::{Adopted, Registration, Sink, log_outcome, retrying};
+use super::dispatch::{Sink, log_outcome, retrying};
 use super::driver::Wake;
 use super::lane::{Ended, Lane};
 use super::state::{EngineOptions, SchedulerState};
-use super::told::{AppliedPlan, Told, run_id, submitted_events};
+use super::told::{AppliedPlan, Told, run_id};
 use crate::Error;
 use crate::context::CancelReason;
 use crate::error::panic_message;
 use crate::event::{Event, JobRef};
-use crate::executor::{Capacity, Execution, RunSink};
+use crate::executor::{Execution, RunSink};
 use crate::id::JobId;
 use crate::job::{Job, JobStatus};
 use crate::plan::{Plan, PlannedFire, Then, plan};
 use crate::policy::{Delivery, Overlap, Role};
-use crate::run::{MissReason, Outcome, Run, RunReport};
-use crate::store::{
-    ClaimRequest, ClaimedJob, ClaimedRun, FinishedRun, QueuedRun, RunClaim, RunFilter, RunPhase, RunQueue,
-};
+use crate::run::{Run, RunReport};
+use crate::store::{ClaimRequest, ClaimedJob, FinishedRun, QueuedRun, RunFilter, RunPhase, RunQueue};
 use crate::task::TaskRef;
 
 /// A wall clock that departs this far from the monotonic one has jumped.
@@ -53,9 +51,12 @@ pub(crate) struct Engine {
     pub(crate) options: EngineOptions,
     pub(crate) delivery: Delivery,
     pub(crate) backoff: Backoff,
-    sink: Arc<dyn RunSink>,
+    pub(super) sink: Arc<dyn RunSink>,
     /// Plans whose commit failed, to be committed again.
     uncommitted: Option<Batch>,
+    /// Whether nothing that was due waited in the queue when it was looked at last: then what is committed may be
+    /// claimed at once, because it overtakes nothing.
+    pub(super) is_queue_clear: bool,
     seen: Option<(DateTime<Utc>, Duration)>,
     next_upkeep: Duration,
 }
@@ -70,7 +71,7 @@ impl Engine {
         let backoff = Backoff::new(options.retry_interval);
         let sink = Arc::new(Sink { scheduler, lane });
         let (uncommitted, seen, next_upkeep) = (None, None, Duration::ZERO);
-        Self { options, delivery, backoff, sink, uncommitted, seen, next_upkeep }
+        Self { options, delivery, backoff, sink, uncommitted, is_queue_clear: false, seen, next_upkeep }
     }
 
     pub(crate) fn step(&mut self, scheduler: &Scheduler, lane: &Arc<Lane>) -> Result<Wake, Error> {
@@ -82,18 +83,13 @@ impl Engine {
             lane.set_backlogged(scheduler.retry_backlogs());
         }
         let phase = scheduler.inner.state.read().phase;
+        let queue = lane.store.runs().filter(|_| self.uses_queue(lane));
         let mut more = false;
         if phase == SchedulerState::Running {
             scheduler.start_retries(lane, now);
-            if self.options.role.plans() {
-                more = self.fire_due(scheduler, lane, now)?;
-            }
+            more = self.start_due(scheduler, lane, queue, now)?;
         }
-        let queue = lane.store.runs().filter(|_| self.uses_queue(lane));
         if let Some(queue) = queue {
-            if phase == SchedulerState::Running && self.options.role.runs() {
-                more |= self.start_queued(scheduler, lane, queue, now)?;
-            }
             self.keep_leases(scheduler, lane, queue)?;
         }
         if more {
@@ -101,6 +97,31 @@ impl Engine {
         }
         let resting = Resting { queue: queue.filter(|_| phase == SchedulerState::Running), phase, now };
         self.next_wake(scheduler, lane, &resting)
+    }
+
+    /// Plans what is due and starts what is queued; says whether there may be more. A queue that is not known to be
+    /// clear is looked at first.
+    fn start_due(
+        &mut self,
+        scheduler: &Scheduler,
+        lane: &Arc<Lane>,
+        queue: Option<&dyn RunQueue>,
+        now: DateTime<Utc>,
+    ) -> Result<bool, Error> {
+        let queue = queue.filter(|_| self.options.role.runs());
+        let (mut more, was_clear) = (false, self.is_queue_clear);
+        if let Some(queue) = queue.filter(|_| !was_clear) {
+            more |= self.start_queued(scheduler, lane, queue, now)?;
+        }
+        let mut fired = Fired::default();
+        if self.options.role.plans() {
+            fired = self.fire_due(scheduler, lane, now)?;
+            more |= fired.more;
+        }
+        if let Some(queue) = queue.filter(|_| was_clear || fired.queued) {
+            more |= self.start_queued(scheduler, lane, queue, now)?;
+        }
+        Ok(more)
     }
 
     fn uses_queue(&self, lane: &Lane) -> bool {
@@ -125,16 +146,16 @@ impl Engine {
         }
     }
 
-    /// Claims, plans, commits and dispatches one batch of due jobs; says whether there may be more.
+    /// Claims, plans, commits and dispatches one batch of due jobs.
     fn fire_due(
         &mut self,
         scheduler: &Scheduler,
         lane: &Arc<Lane>,
         now: DateTime<Utc>,
-    ) -> Result<bool, Error> {
+    ) -> Result<Fired, Error> {
         if self.uncommitted.is_some() {
-            self.commit_again(scheduler, lane, now)?;
-            return Ok(true);
+            let queued = self.commit_again(scheduler, lane, now)?;
+            return Ok(Fired { more: true, queued });
         }
         let is_blocking = lane.store.traits().blocking;
         let limit = match is_blocking {
@@ -145,52 +166,59 @@ impl Engine {
         let until = scheduler.inner.clock.monotonic() + self.options.lease;
         let claimed = lane.store.claim_due(&request)?;
         if claimed.is_empty() {
-            return Ok(false);
+            return Ok(Fired::default());
         }
-        let full = claimed.len() >= request.limit;
+        let more = claimed.len() >= request.limit;
         let planned = claimed.into_iter().map(|ClaimedJob { job, claim }| {
             let (plan, failure) = plan_or_suspend(&job, now, scheduler.inner.seed);
             Planned { job, plan, failure, claim }
         });
-        let batch = Batch { planned: planned.collect(), at: now, until };
+        let planned: Vec<Planned> = planned.collect();
+        let wish = self.wish(scheduler, &planned);
+        let batch = Batch { planned, at: now, until, is_wanted: wish.is_some() };
         let commits = batch.commits(self.delivery);
-        if !is_blocking {
+        if !is_blocking && self.delivery == Delivery::Direct {
             let answers = lane.store.commit(commits)?;
             self.dispatch(scheduler, lane, batch.outcomes(answers), now);
-            return Ok(full);
+            return Ok(Fired { more, queued: false });
         }
         // Kept while it is written: a store that waits for somebody can leave it in doubt.
         self.uncommitted = Some(batch);
-        let answers = lane.store.commit(commits)?;
-        if let Some(batch) = self.uncommitted.take() {
-            self.dispatch(scheduler, lane, batch.outcomes(answers), now);
-        }
-        Ok(full)
+        let answers = match wish {
+            Some(wish) => lane.store.commit_and_claim(commits, &wish)?,
+            None => lane.store.commit(commits)?,
+        };
+        let Some(batch) = self.uncommitted.take() else { return Ok(Fired { more, queued: true }) };
+        let outcomes = batch.outcomes(answers);
+        let queued = outcomes.applied.iter().any(AppliedPlan::is_queued);
+        self.dispatch(scheduler, lane, outcomes, now);
+        Ok(Fired { more, queued })
     }
 
-    /// Commits a batch once more whose first commit failed: the jobs need not wait for the end of their leases.
+    /// Commits a batch once more whose first commit failed: the jobs need not wait for the end of their leases. Says
+    /// whether it queued anything.
     fn commit_again(
         &mut self,
         scheduler: &Scheduler,
         lane: &Arc<Lane>,
         now: DateTime<Utc>,
-    ) -> Result<(), Error> {
-        let Some(batch) = &self.uncommitted else { return Ok(()) };
+    ) -> Result<bool, Error> {
+        let Some(batch) = &self.uncommitted else { return Ok(false) };
         let answers = lane.store.commit(batch.commits(self.delivery))?;
-        if let Some(batch) = self.uncommitted.take() {
-            let outcomes = batch.doubtful_outcomes(answers, scheduler, lane)?;
-            self.dispatch(scheduler, lane, outcomes, now);
-        }
-        Ok(())
+        let Some(batch) = self.uncommitted.take() else { return Ok(false) };
+        let outcomes = batch.doubtful_outcomes(answers, scheduler, lane)?;
+        let queued = outcomes.applied.iter().any(AppliedPlan::is_queued);
+        self.dispatch(scheduler, lane, outcomes, now);
+        Ok(queued)
     }
 
-    fn request(&self, scheduler: &Scheduler, now: DateTime<Utc>, limit: usize) -> ClaimRequest {
+    pub(super) fn request(&self, scheduler: &Scheduler, now: DateTime<Utc>, limit: usize) -> ClaimRequest {
         ClaimRequest { owner: Arc::clone(&scheduler.inner.identity), now, limit, lease: self.options.lease }
     }
 
     fn dispatch(&self, scheduler: &Scheduler, lane: &Arc<Lane>, outcomes: Outcomes, now: DateTime<Utc>) {
         let mut told = Told::new(scheduler, lane);
-        for job in outcomes.stale {
+        for job in &outcomes.stale {
             told.claim_lost(Some(job.id().clone()), None);
         }
         // Runs are made before the table is locked: workers that end others wait for it.
@@ -233,6 +261,7 @@ impl Engine {
         scheduler.stop_replaced(replaced);
         if self.delivery == Delivery::Durable {
             replace_queued(scheduler, lane, &outcomes.applied);
+            self.start_committed(scheduler, lane, &outcomes, now);
             if self.options.role == Role::Scheduler {
                 // Workers of other processes learn of a batch by one notice.
                 let fires = outcomes.applied.iter().flat_map(|applied| &applied.plan.fires);
@@ -265,93 +294,6 @@ impl Engine {
             };
             Execution::of_job(Arc::new(run), Arc::clone(spec), Arc::clone(&self.sink))
         }));
-    }
-
-    /// Claims queued runs for which executors have a place, and starts them; says whether there may be more.
-    fn start_queued(
-        &mut self,
-        scheduler: &Scheduler,
-        lane: &Arc<Lane>,
-        queue: &dyn RunQueue,
-        now: DateTime<Utc>,
-    ) -> Result<bool, Error> {
-        let room = self.options.max_concurrent_runs.saturating_sub(scheduler.inner.dispatcher.active_count());
-        let limit = room.min(self.options.claim_batch);
-        let places = places(scheduler, limit);
-        if limit == 0 || places.is_empty() {
-            return Ok(false);
-        }
-        let asked = scheduler.inner.clock.monotonic();
-        let claimed = queue.claim(&self.request(scheduler, now, limit), &places)?;
-        if scheduler.inner.clock.monotonic().saturating_sub(asked) >= self.options.lease {
-            // The answer took as long as the leases: others may have started these runs since.
-            let late = claimed.iter().map(|claimed| RunClaim { id: claimed.run.id, token: claimed.token });
-            queue.release(&late.collect::<Vec<_>>())?;
-            return Ok(!claimed.is_empty());
-        }
-        let full = claimed.len() >= limit;
-        if !claimed.is_empty() && lane.claims.lock().is_empty() {
-            lane.keeping.begin(scheduler.inner.clock.monotonic() + self.options.lease / 3);
-        }
-        let mut ready = Vec::with_capacity(claimed.len());
-        let mut unknown = Vec::new();
-        for claimed in claimed {
-            let claim = RunClaim { id: claimed.run.id, token: claimed.token };
-            match scheduler.inner.dispatcher.adopt(lane, claim, &claimed.history) {
-                Adopted::Unknown => {}
-                Adopted::GoesOn => {
-                    lane.claims.lock().insert(claim.id, claim);
-                    continue;
-                }
-                // It is claimed again when this lease has ended, by when the old attempt has too.
-                Adopted::Ending => continue,
-            }
-            lane.claims.lock().insert(claim.id, claim);
-            let mut claimed = claimed;
-            let history = std::mem::take(&mut claimed.history);
-            match self.claimed_execution(scheduler, lane, claimed) {
-                Ok(execution) => {
-                    let run = Registration { execution: &execution, claim, history };
-                    scheduler.inner.dispatcher.register(lane, run, now);
-                    ready.push(execution);
-                }
-                Err(report) => unknown.push(Ended { claim, report, again: None, told: false }),
-            }
-        }
-        if !ready.is_empty() {
-            scheduler.keep(lane, lane.keeping.renewal());
-        }
-        let unsettled = !unknown.is_empty();
-        lane.ended.lock().extend(unknown);
-        lane.await_additions(scheduler);
-        submitted_events(scheduler, &ready);
-        scheduler.submit(ready);
-        scheduler.inner.events.flush();
-        Ok(full || unsettled)
-    }
-
-    fn claimed_execution(
-        &self,
-        scheduler: &Scheduler,
-        lane: &Lane,
-        claimed: ClaimedRun,
-    ) -> Result<Execution, RunReport> {
-        let ClaimedRun { run, attempt, .. } = claimed;
-        let QueuedRun { id, job_id, call, fire_time, scheduled_time, options, .. } = run;
-        let task_name: Arc<str> = Arc::from(call.task.name());
-        let store = Arc::clone(&lane.alias);
-        let run = Arc::new(Run { id, job_id, store, task: task_name, fire_time, scheduled_time, attempt });
-        let task = match call.task {
-            TaskRef::Bound(task) => Ok(task),
-            TaskRef::Named(name) => scheduler.inner.state.read().registry.task(&name),
-        };
-        match task {
-            Ok(task) => Ok(Execution::new(run, task, call.args, options, Arc::clone(&self.sink))),
-            Err(_) => {
-                let outcome = Outcome::Missed(MissReason::NoTask(run.task.as_ref().to_owned()));
-                Err(RunReport { run, outcome, started_at: None, finished_at: scheduler.inner.clock.now() })
-            }
-        }
     }
 
     /// Finishes the rows of runs that ended, then tells of them.
@@ -453,6 +395,15 @@ impl Engine {
     }
 }
 
+/// What became of the jobs that were due.
+#[derive(Default)]
+struct Fired {
+    /// There may be more.
+    more: bool,
+    /// Runs of them wait in the queue.
+    queued: bool,
+}
+
 /// What decides how long a loop sleeps, besides its store.
 struct Resting<'a> {
     queue: Option<&'a dyn RunQueue>,
@@ -551,17 +502,4 @@ fn replace_queued(scheduler: &Scheduler, lane: &Lane, applied: &[AppliedPlan]) {
             scheduler.stop(&data, CancelReason::Replaced);
         }
     }
-}
-
-/// Executors with a place, and how many places.
-fn places(scheduler: &Scheduler, limit: usize) -> Vec<(Arc<str>, usize)> {
-    let state = scheduler.inner.state.read();
-    let free = state.executors.iter().map(|(alias, executor)| {
-        let free = match executor.capacity() {
-            Capacity::Unlimited => limit,
-            Capacity::Free(places) => places,
-        };
-        (Arc::clone(alias), free)
-    });
-    free.filter(|(_, free)| *free > 0).collect()
 }

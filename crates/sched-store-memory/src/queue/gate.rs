@@ -42,6 +42,11 @@ impl Gates {
         crowd.is_some_and(|crowd| crowd.unfinished >= run.options.max_instances.max(1))
     }
 
+    /// Whether nothing of the run's job is unfinished.
+    pub(super) fn is_job_idle(&self, run: &QueuedRun) -> bool {
+        run.job_id.as_ref().is_none_or(|id| !self.0.contains_key(&Gate::Job(id.clone())))
+    }
+
     /// Counts a new run.
     pub(super) fn enter(&mut self, run: &QueuedRun) {
         for (gate, _) in gates_of(run) {

@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use sched_core::{
     ClaimRequest, ClaimedJob, ClaimedRun, Committed, ConflictPolicy, Error, ErrorKind, FinishedRun, Inserted,
     Job, JobCommit, JobCounts, JobFilter, JobId, JobStore, QueuedRun, RunClaim, RunCounts, RunFilter, RunId,
-    RunQueue, RunRecord, StoreContext, StoreTraits, StoredJob,
+    RunQueue, RunRecord, RunWish, StoreContext, StoreTraits, StoredJob,
 };
 
 /// A call of a store or of its run queue.
@@ -218,6 +218,10 @@ impl JobStore for FaultyStore {
 
     fn commit(&self, commits: Vec<JobCommit>) -> Result<Vec<Committed>, Error> {
         self.call(StoreCall::Commit, || self.inner.commit(commits))
+    }
+
+    fn commit_and_claim(&self, commits: Vec<JobCommit>, wish: &RunWish) -> Result<Vec<Committed>, Error> {
+        self.call(StoreCall::Commit, || self.inner.commit_and_claim(commits, wish))
     }
 
     fn runs(&self) -> Option<&dyn RunQueue> {

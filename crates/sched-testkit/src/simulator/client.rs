@@ -13,7 +13,8 @@ use parking_lot::Mutex;
 use sched_core::{
     Advance, Again, Attempt, ClaimRequest, ClaimedJob, ClaimedRun, Committed, ConflictPolicy, Error,
     ErrorKind, FinishedRun, Inserted, Job, JobCommit, JobFilter, JobId, JobStore, Outcome, QueuedRun,
-    RunClaim, RunCounts, RunFilter, RunId, RunQueue, RunRecord, StoreContext, StoreTraits, StoredJob,
+    RunClaim, RunCounts, RunFilter, RunId, RunQueue, RunRecord, RunWish, StoreContext, StoreTraits,
+    StoredJob,
 };
 
 use super::mutation::Mutation;
@@ -112,6 +113,43 @@ impl Client {
     }
 }
 
+impl Client {
+    /// Commits, and claims what is wished for.
+    fn commit_all(&self, commits: Vec<JobCommit>, wish: Option<&RunWish>) -> Result<Vec<Committed>, Error> {
+        let answers = self.call(|hub, now| {
+            let dropped = hub.mutation == Some(Mutation::WrapperDropsCommits) && hub.random.chance(200);
+            let answers = commits.into_iter().enumerate().map(|(at, commit)| {
+                if dropped {
+                    return (Committed::Applied { skipped: Vec::new() }, None);
+                }
+                let wish = wish.filter(|wish| wish.wanted[at]);
+                let request = wish.map(|wish| claim_request(wish, &commit, now));
+                let (answer, claimed) = match &request {
+                    Some(request) => hub.server.commit_and_claim(commit.clone(), request, now),
+                    None => (hub.server.commit(commit.clone()), None),
+                };
+                hub.watch.tell(now, || committing(self.process, &commit, &answer));
+                hub.watch.committed(&commit, &answer, hub.is_durable);
+                if let (Some(claimed), Some(request)) = (&claimed, &request) {
+                    hub.watch.commit_claimed(self.process, request, claimed, now);
+                }
+                (answer, claimed)
+            });
+            answers.collect::<Vec<_>>()
+        })?;
+        let mut histories = self.histories.lock();
+        let known = answers.iter().filter_map(|(_, claimed)| claimed.as_ref());
+        histories.extend(known.map(|claimed| (claimed.run.id, (claimed.attempt, claimed.history.clone()))));
+        Ok(answers.into_iter().map(|(answer, _)| answer).collect())
+    }
+}
+
+/// What a claim of one run in a commit asks for. By the clock of who commits the run is due, as its job was.
+fn claim_request(wish: &RunWish, commit: &JobCommit, now: DateTime<Utc>) -> ClaimRequest {
+    let now = commit.runs.iter().map(|run| run.scheduled_time).chain([now]).max().unwrap_or(now);
+    ClaimRequest { owner: Arc::clone(&wish.owner), now, limit: 1, lease: wish.lease }
+}
+
 /// A commit in short, without the ids that the engine draws for its runs.
 fn committing(process: Process, commit: &JobCommit, answer: &Committed) -> String {
     let next = match &commit.advance {
@@ -199,19 +237,11 @@ impl JobStore for Client {
     }
 
     fn commit(&self, commits: Vec<JobCommit>) -> Result<Vec<Committed>, Error> {
-        self.call(|hub, now| {
-            let dropped = hub.mutation == Some(Mutation::WrapperDropsCommits) && hub.random.chance(200);
-            let answers = commits.into_iter().map(|commit| {
-                if dropped {
-                    return Committed::Applied { skipped: Vec::new() };
-                }
-                let answer = hub.server.commit(commit.clone());
-                hub.watch.tell(now, || committing(self.process, &commit, &answer));
-                hub.watch.committed(&commit, &answer, hub.is_durable);
-                answer
-            });
-            answers.collect()
-        })
+        self.commit_all(commits, None)
+    }
+
+    fn commit_and_claim(&self, commits: Vec<JobCommit>, wish: &RunWish) -> Result<Vec<Committed>, Error> {
+        self.commit_all(commits, Some(wish))
     }
 
     fn runs(&self) -> Option<&dyn RunQueue> {

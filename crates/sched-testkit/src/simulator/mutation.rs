@@ -53,6 +53,10 @@ mutations! {
     RemovedJobStays;
     /// A job goes with its commit though its schedule goes on.
     CommitRemovesTheJob;
+    /// A commit claims its run though another one of the job is unfinished.
+    CommitClaimsForBusyJobs;
+    /// A commit says that it claimed its run, and the run waits in the queue.
+    CommitClaimsLeaveNoLease;
     /// The fire time of a job is no unique key.
     FireTimesAreNotUnique;
     /// Claims on jobs use the same token again.

@@ -67,7 +67,7 @@ pub(super) struct Server {
 impl Server {
     pub(super) fn new(mutation: Option<Mutation>) -> Self {
         let (jobs, runs, fires) = (BTreeMap::new(), BTreeMap::new(), BTreeSet::new());
-        Self { mutation, jobs, runs, fires, last_token: 0, last_run: 0 }
+        Self { mutation, jobs, runs, fires, last_token: FencingToken::FIRST.0, last_run: 0 }
     }
 
     fn is(&self, mutation: Mutation) -> bool {
@@ -75,7 +75,7 @@ impl Server {
     }
 
     fn token(&mut self, unless: Mutation) -> u64 {
-        if !self.is(unless) || self.last_token == 0 {
+        if !self.is(unless) || self.last_token == FencingToken::FIRST.0 {
             self.last_token += 1;
         }
         self.last_token
@@ -162,6 +162,32 @@ impl Server {
         }
     }
 
+    /// Commits, and claims the run where nothing else of its job is unfinished.
+    pub(super) fn commit_and_claim(
+        &mut self,
+        commit: JobCommit,
+        request: &ClaimRequest,
+        now: Time,
+    ) -> (Committed, Option<ClaimedRun>) {
+        let [run] = &commit.runs[..] else { return (self.commit(commit), None) };
+        let of_job = |row: &RunRow| is_unfinished(row) && row.run.job_id == run.job_id;
+        let is_busy = self.runs.values().any(of_job) && !self.is(Mutation::CommitClaimsForBusyJobs);
+        let last_run = self.last_run;
+        let answer = self.commit(commit);
+        let is_new = answer != Committed::Stale && self.last_run > last_run;
+        if is_busy || !is_new {
+            return (answer, None);
+        }
+        let id = run_id(self.last_run);
+        let claimed = self.lease_run(id, request, FencingToken::FIRST, now);
+        if let Some(row) =
+            self.runs.get_mut(&id).filter(|_| self.mutation == Some(Mutation::CommitClaimsLeaveNoLease))
+        {
+            row.state = RunState::Queued;
+        }
+        (claimed.as_ref().map_or(answer, |claimed| Committed::Claimed(claimed.run.id)), claimed)
+    }
+
     fn admit(&mut self, runs: Vec<QueuedRun>) -> Vec<Time> {
         let less = u32::from(self.is(Mutation::OverlapSkipsTooEarly));
         let never = self.is(Mutation::OverlapNotSkipped);
@@ -233,20 +259,26 @@ impl Server {
                 }
             }
             *free -= 1;
-            claimed.extend(self.lease_run(id, request, now));
+            let token = FencingToken(self.token(Mutation::RunTokenNotIncreased));
+            claimed.extend(self.lease_run(id, request, token, now));
         }
         claimed
     }
 
-    fn lease_run(&mut self, id: RunId, request: &ClaimRequest, now: Time) -> Option<ClaimedRun> {
-        let token = self.token(Mutation::RunTokenNotIncreased);
+    fn lease_run(
+        &mut self,
+        id: RunId,
+        request: &ClaimRequest,
+        token: FencingToken,
+        now: Time,
+    ) -> Option<ClaimedRun> {
         let counts = u32::from(!self.is(Mutation::AttemptNotCounted));
         let row = self.runs.get_mut(&id)?;
-        (row.token, row.attempt) = (token, row.attempt + counts);
+        (row.token, row.attempt) = (token.0, row.attempt + counts);
         let (owner, lease_until) = (Arc::clone(&request.owner), end_of(now, request.lease));
         row.state = RunState::Running { owner, lease_until };
         let (run, history) = (row.run.clone(), row.history.clone());
-        Some(ClaimedRun { run, attempt: row.attempt, token: FencingToken(token), history })
+        Some(ClaimedRun { run, attempt: row.attempt, token, history })
     }
 
     /// Whether a limit of a job, a task or a key is reached.

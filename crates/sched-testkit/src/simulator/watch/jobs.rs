@@ -86,16 +86,19 @@ impl Watch {
             (Committed::Stale, Some(lease)) => {
                 return self.violated(format!("the commit of job {id} was refused: {lease:?}"));
             }
-            (Committed::Applied { .. }, None) => {
+            (Committed::Applied { .. } | Committed::Claimed(_), None) => {
                 return self.violated(format!("a stale commit of job {id} was applied"));
             }
-            (Committed::Applied { skipped }, Some(lease)) => {
+            (answer, Some(lease)) => {
                 self.check_advance(commit, lease.asked, is_durable);
-                skipped
+                match answer {
+                    Committed::Applied { skipped } => skipped.clone(),
+                    Committed::Claimed(_) | Committed::Stale => Vec::new(),
+                }
             }
         };
         let expected = self.overlapping(&commit.runs);
-        self.check(*skipped == expected, || format!("of job {id} {skipped:?} was skipped, not {expected:?}"));
+        self.check(skipped == expected, || format!("of job {id} {skipped:?} was skipped, not {expected:?}"));
         let queued = commit.runs.iter().filter(|run| !skipped.contains(&run.fire_time));
         queued.for_each(|run| self.enqueued(run));
         let Some(entry) = self.jobs.get_mut(id) else { return };

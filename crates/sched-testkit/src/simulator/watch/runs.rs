@@ -33,12 +33,7 @@ impl Watch {
         claimed: &[ClaimedRun],
         now: Time,
     ) {
-        self.effects += claimed.len();
-        for run in claimed {
-            self.tell(now, || {
-                format!("p{process} claims {} for attempt {}, {:?}", run.run.id, run.attempt, run.token)
-            });
-        }
+        claimed.iter().for_each(|claimed| self.tell_claimed(process, claimed, now));
         self.check(claimed.len() <= request.limit, || format!("{} runs were claimed", claimed.len()));
         let order = |claimed: &ClaimedRun| {
             (Reverse(claimed.run.priority), claimed.run.scheduled_time, claimed.run.id)
@@ -54,14 +49,39 @@ impl Watch {
                 Some((_, free)) => *free -= 1,
                 None => self.violated(format!("run {} has no place in its executor", claimed.run.id)),
             }
-            let over = self.exceeded(&claimed.run, 0);
-            self.check(over.is_none(), || {
-                format!("run {} exceeds the limit of its {over:?}", claimed.run.id)
-            });
+            self.check_limits(claimed);
         }
         if claimed.len() < request.limit {
             self.check_nobody_left(request, &free);
         }
+    }
+
+    /// A commit claimed its run.
+    pub(in crate::simulator) fn commit_claimed(
+        &mut self,
+        process: Process,
+        request: &ClaimRequest,
+        claimed: &ClaimedRun,
+        now: Time,
+    ) {
+        self.tell_claimed(process, claimed, now);
+        self.run_claimed(process, request, claimed, now);
+        self.check_limits(claimed);
+    }
+
+    fn tell_claimed(&mut self, process: Process, claimed: &ClaimedRun, now: Time) {
+        self.effects += 1;
+        self.tell(now, || {
+            format!(
+                "p{process} claims {} for attempt {}, {:?}",
+                claimed.run.id, claimed.attempt, claimed.token
+            )
+        });
+    }
+
+    fn check_limits(&mut self, claimed: &ClaimedRun) {
+        let over = self.exceeded(&claimed.run, 0);
+        self.check(over.is_none(), || format!("run {} exceeds the limit of its {over:?}", claimed.run.id));
     }
 
     fn run_claimed(&mut self, process: Process, request: &ClaimRequest, claimed: &ClaimedRun, now: Time) {
