@@ -12,7 +12,7 @@ use super::backoff::Backoff;
 use super::commit::{Batch, Outcomes, Planned};
 use super::dispatch::{Adopted, Registration, Sink, log_outcome, retrying};
 use super::driver::Wake;
-use super::lane::{Ended, Lane};
+use super::lane::{Ended, Lane, Lapsed};
 use super::state::{EngineOptions, SchedulerState};
 use super::told::{AppliedPlan, Told, run_id, submitted_events};
 use crate::Error;
@@ -291,13 +291,14 @@ impl Engine {
         }
         let full = claimed.len() >= limit;
         if !claimed.is_empty() && lane.claims.lock().is_empty() {
-            lane.keeping.begin(scheduler.inner.clock.monotonic() + self.options.lease / 3);
+            lane.keeping.begin(asked + self.options.lease / 3);
         }
+        let lease_end = asked + self.options.lease;
         let mut ready = Vec::with_capacity(claimed.len());
         let mut unknown = Vec::new();
         for claimed in claimed {
             let claim = RunClaim { id: claimed.run.id, token: claimed.token };
-            match scheduler.inner.dispatcher.adopt(lane, claim, &claimed.history) {
+            match scheduler.inner.dispatcher.adopt(lane, &claimed, lease_end) {
                 Adopted::Unknown => {}
                 Adopted::GoesOn => {
                     lane.claims.lock().insert(claim.id, claim);
@@ -311,7 +312,7 @@ impl Engine {
             let history = std::mem::take(&mut claimed.history);
             match self.claimed_execution(scheduler, lane, claimed) {
                 Ok(execution) => {
-                    let run = Registration { execution: &execution, claim, history };
+                    let run = Registration { execution: &execution, claim, lease_end, history };
                     scheduler.inner.dispatcher.register(lane, run, now);
                     ready.push(execution);
                 }
@@ -356,6 +357,7 @@ impl Engine {
 
     /// Finishes the rows of runs that ended, then tells of them.
     pub(crate) fn settle(&mut self, scheduler: &Scheduler, lane: &Arc<Lane>) -> Result<(), Error> {
+        give_back(scheduler, lane)?;
         let ended = std::mem::take(&mut *lane.ended.lock());
         let (Some(queue), false) = (lane.store.runs(), ended.is_empty()) else { return Ok(()) };
         let rows = ended.iter().map(|Ended { claim, report, again, .. }| FinishedRun {
@@ -490,6 +492,25 @@ pub(super) fn queued_runs(job: &Job, plan: &Plan, now: DateTime<Utc>) -> Vec<Que
         options: Arc::clone(&job.spec.options),
     });
     made.collect()
+}
+
+/// Gives back the claims of runs that did not start because their leases may have ended. One that others have claimed
+/// since is theirs already.
+fn give_back(scheduler: &Scheduler, lane: &Arc<Lane>) -> Result<(), Error> {
+    let lapsed = std::mem::take(&mut *lane.lapsed.lock());
+    let (Some(queue), false) = (lane.store.runs(), lapsed.is_empty()) else { return Ok(()) };
+    let claims: Vec<RunClaim> = lapsed.iter().map(|lapsed| lapsed.claim).collect();
+    if let Err(error) = queue.release(&claims) {
+        lane.lapsed.lock().splice(0..0, lapsed);
+        return Err(error);
+    }
+    let mut told = Told::new(scheduler, lane);
+    for Lapsed { claim, job_id } in lapsed {
+        lane.forget(claim);
+        told.claim_lost(job_id, Some(claim.id));
+    }
+    scheduler.inner.events.publish_all(told.first);
+    Ok(())
 }
 
 /// Tells of a queued run whose row is written.
