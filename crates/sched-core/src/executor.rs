@@ -1,13 +1,13 @@
 //! The contract of an executor, and [`Execution`], the run that is handed to it.
 //!
-//! An executor only finds a place to run: judging lateness, catching panics, telling listeners and reporting the
+//! An executor only finds a place to run: judging lateness and leases, catching panics, telling listeners and reporting the
 //! outcome exactly once is [`Execution`]'s work, the same for all executors.
 
 use std::fmt;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -92,6 +92,10 @@ pub trait Executor: fmt::Debug + Send + Sync + 'static {
 pub trait RunSink: Send + Sync {
     /// The time.
     fn now(&self) -> DateTime<Utc>;
+    /// The time by the clock that leases are measured with; `None` where nothing is leased.
+    fn monotonic(&self) -> Option<Duration> {
+        None
+    }
     /// The run starts now.
     fn started(&self, run: &Arc<Run>);
     /// The run starts now and may take this long. Told before [`started`](Self::started) of runs with a timeout.
@@ -119,11 +123,15 @@ pub(crate) struct ExecutionData {
     pub(crate) cancel: CancelState,
     /// When it started, in microseconds; [`NOT_STARTED`] before.
     started: AtomicI64,
+    /// Until when its claim holds at least, in microseconds of the monotonic clock; [`NO_LEASE`] without a claim.
+    lease_end: AtomicU64,
     work: Work,
     sink: Arc<dyn RunSink>,
 }
 
 const NOT_STARTED: i64 = i64::MIN;
+
+const NO_LEASE: u64 = 0;
 
 /// What is run: a job, or a call without one.
 #[derive(Clone)]
@@ -164,6 +172,19 @@ impl ExecutionData {
         }
     }
 
+    /// Its claim holds until `end` at least, by the monotonic clock.
+    pub(crate) fn extend_lease(&self, end: Duration) {
+        let micros = u64::try_from(end.as_micros()).unwrap_or(u64::MAX);
+        self.lease_end.fetch_max(micros, Ordering::AcqRel);
+    }
+
+    fn lease_left(&self) -> Option<Duration> {
+        match self.lease_end.load(Ordering::Acquire) {
+            NO_LEASE => None,
+            end => Some(Duration::from_micros(end).saturating_sub(self.sink.monotonic()?)),
+        }
+    }
+
     /// The next attempt at the same run.
     pub(crate) fn again(&self) -> Execution {
         let run = Run { attempt: self.run.attempt.saturating_add(1), ..Run::clone(&self.run) };
@@ -197,7 +218,8 @@ impl Execution {
 
     fn of(run: Arc<Run>, work: Work, sink: Arc<dyn RunSink>) -> Self {
         let (cancel, started) = (CancelState::default(), AtomicI64::new(NOT_STARTED));
-        Self { shared: Some(Arc::new(ExecutionData { run, cancel, started, work, sink })) }
+        let lease_end = AtomicU64::new(NO_LEASE);
+        Self { shared: Some(Arc::new(ExecutionData { run, cancel, started, lease_end, work, sink })) }
     }
 
     /// The run; `None` once it is reported, which only its owner could see.
@@ -229,13 +251,48 @@ impl Execution {
         self.shared.as_ref()
     }
 
-    /// Judges once more whether the run may start, and says that it does. `None`: it was too late or asked to
-    /// stop, and is reported.
+    /// How long the claim on the run holds for sure, zero when it may have ended; `None` for a run without a claim. The
+    /// claim is renewed meanwhile.
+    pub fn lease_left(&self) -> Option<Duration> {
+        self.shared.as_ref().and_then(|shared| shared.lease_left())
+    }
+
+    /// Judges once more whether the run may start, and says that it does. `None`: it was too late, asked to stop, or
+    /// its lease may have ended, and is reported.
     ///
     /// For executors that run the task elsewhere; call [`finish`](Self::finish) afterwards.
     pub fn begin(self) -> Option<(Self, RunContext)> {
-        let shared = Arc::clone(self.shared.as_ref()?);
-        let now = shared.sink.now();
+        // The time is read before the lease is judged: whatever holds this thread up in between, the run starts, by its
+        // own account, while it is leased.
+        let now = self.shared.as_ref()?.sink.now();
+        let execution = self.unless_stopped(now)?;
+        if execution.lease_left().is_some_and(|left| left.is_zero()) {
+            execution.lapse();
+            return None;
+        }
+        execution.enter(now)
+    }
+
+    /// The same for a run that another process has started, which has judged there how much of its
+    /// [lease](Self::lease_left) was left.
+    pub fn begin_elsewhere(self) -> Option<(Self, RunContext)> {
+        let now = self.shared.as_ref()?.sink.now();
+        self.unless_stopped(now)?.enter(now)
+    }
+
+    /// Gives up a run that did not start because its lease may have ended. It is not over: whoever claims it next runs
+    /// it, and what is told is that the claim was lost.
+    pub fn lapse(self) {
+        if let Some(shared) = &self.shared {
+            shared.cancel.cancel(CancelReason::Lost);
+            shared.started.store(NOT_STARTED, Ordering::Release);
+        }
+        self.finish(Outcome::Cancelled);
+    }
+
+    /// `None`: it was asked to stop or is too late, and is reported.
+    fn unless_stopped(self, now: DateTime<Utc>) -> Option<Self> {
+        let shared = self.shared.as_ref()?;
         if shared.cancel.is_cancelled() {
             self.finish(Outcome::Cancelled);
             return None;
@@ -244,6 +301,11 @@ impl Execution {
             self.finish(Outcome::Missed(MissReason::TooLate));
             return None;
         }
+        Some(self)
+    }
+
+    fn enter(self, now: DateTime<Utc>) -> Option<(Self, RunContext)> {
+        let shared = Arc::clone(self.shared.as_ref()?);
         shared.started.store(now.timestamp_micros(), Ordering::Release);
         if let Some(timeout) = shared.options().timeout {
             shared.sink.timed(&shared.run, timeout);

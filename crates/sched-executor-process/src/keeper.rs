@@ -144,7 +144,7 @@ struct Desk {
     /// How many runs were sent, to this process and those before it: the number of the next.
     orders: u64,
     /// Runs that ended while their start was being told.
-    ended: Vec<(u64, Outcome)>,
+    ended: Vec<(u64, End)>,
     first: First,
     /// How long a run takes of late.
     pace: Duration,
@@ -176,6 +176,13 @@ enum Stage {
     Running(Execution),
     /// It goes on, and was reported already.
     Over,
+}
+
+/// How a run ended in its process.
+enum End {
+    Over(Outcome),
+    /// It did not start: its lease may have ended.
+    Late,
 }
 
 /// What is known of the run that goes on.
@@ -366,6 +373,9 @@ impl Desk {
         else {
             return Err("the run has no process".into());
         };
+        // Read before it is asked how much is left.
+        let now = wire::uptime();
+        let left = execution.lease_left().map(|left| u64::try_from(left.as_micros()).unwrap_or(u64::MAX));
         let (time, at) = self.clock;
         let passed = follows.then(|| TimeDelta::from_std(at.elapsed()).ok()).flatten();
         let number = self.orders;
@@ -375,6 +385,7 @@ impl Desk {
             args,
             started_at: time + passed.unwrap_or_default(),
             follows,
+            lease_end: left.map(|left| now.saturating_add(left)),
             timeout: options.timeout,
             metadata: options.metadata.as_deref(),
         };
@@ -505,7 +516,12 @@ impl Desk {
                     (Outcome::Cancelled, Some(stop)) if stop.is_timeout => Outcome::TimedOut,
                     (outcome, _) => outcome,
                 };
-                self.end(pool, sent, outcome)
+                self.end(pool, sent, End::Over(outcome))
+            }
+            ToPool::Late(number) if self.window.front().is_some_and(|it| it.number == number) => {
+                let Some(sent) = self.window.pop_front() else { return Turn::On(self) };
+                self.first = First::new();
+                self.end(pool, sent, End::Late)
             }
             ToPool::Returned(count) => {
                 self.is_recalling = false;
@@ -545,16 +561,16 @@ impl Desk {
             Some(_) => Outcome::Cancelled,
             None => Outcome::Failed(died(&fate)),
         };
-        self.end(pool, first, outcome)
+        self.end(pool, first, End::Over(outcome))
     }
 
     /// A run is over; the next one in the window has begun.
-    fn end(mut self: Box<Self>, pool: &Arc<Pool>, sent: Sent, outcome: Outcome) -> Turn {
+    fn end(mut self: Box<Self>, pool: &Arc<Pool>, sent: Sent, end: End) -> Turn {
         let finished = match sent.stage {
-            Stage::Running(execution) | Stage::Waiting(execution) => Some((sent.id, execution, outcome)),
+            Stage::Running(execution) | Stage::Waiting(execution) => Some((sent.id, execution, end)),
             Stage::Over => None,
             Stage::Away => {
-                self.ended.push((sent.number, outcome));
+                self.ended.push((sent.number, end));
                 None
             }
         };
@@ -576,7 +592,7 @@ impl Desk {
     fn tell(
         self: Box<Self>,
         pool: &Arc<Pool>,
-        finished: Option<(RunId, Execution, Outcome)>,
+        finished: Option<(RunId, Execution, End)>,
         next: Option<(u64, RunId, Execution)>,
     ) -> Turn {
         let shelf = Arc::clone(&self.shelf);
@@ -587,12 +603,15 @@ impl Desk {
             pool.watch();
             None
         };
-        if let Some((id, execution, outcome)) = finished {
-            contain(|| execution.finish(outcome));
+        if let Some((id, execution, end)) = finished {
+            contain(|| match end {
+                End::Over(outcome) => execution.finish(outcome),
+                End::Late => execution.lapse(),
+            });
             pool.ended(shelf.number, id);
         }
         let begun = next.map(|(number, id, execution)| {
-            let started = contain(|| execution.begin()).flatten();
+            let started = contain(|| execution.begin_elsewhere()).flatten();
             Begun { number, id, started }
         });
         match (kept.or_else(|| shelf.take()), begun) {
@@ -635,7 +654,7 @@ impl Desk {
                 Turn::On(self)
             }
             (Some((execution, _)), None) => match self.forget(number) {
-                Some(outcome) => self.tell(pool, Some((id, execution, outcome)), None),
+                Some(end) => self.tell(pool, Some((id, execution, end)), None),
                 None => Turn::On(self),
             },
             // It was asked to stop at the last moment, and is reported.
@@ -653,8 +672,8 @@ impl Desk {
         }
     }
 
-    /// The outcome of a run that ended while its start was being told.
-    fn forget(&mut self, number: u64) -> Option<Outcome> {
+    /// How a run ended while its start was being told.
+    fn forget(&mut self, number: u64) -> Option<End> {
         let place = self.ended.iter().position(|(ended, _)| *ended == number)?;
         Some(self.ended.swap_remove(place).1)
     }

@@ -16,7 +16,7 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 /// The version of this protocol. Ends of different versions refuse each other.
-pub(crate) const VERSION: u16 = 1;
+pub(crate) const VERSION: u16 = 2;
 
 /// What a greeting begins with, so that a program can tell it from other input.
 const MAGIC: [u8; 8] = *b"sched-wp";
@@ -62,6 +62,8 @@ pub(crate) struct Order {
     pub(crate) started_at: DateTime<Utc>,
     /// Whether others are before it.
     pub(crate) follows: bool,
+    /// When its lease may end, in microseconds of [`uptime`]: it must not start any more.
+    pub(crate) lease_end: Option<u64>,
     pub(crate) timeout: Option<Duration>,
     pub(crate) metadata: Option<Arc<Map<String, Value>>>,
 }
@@ -73,6 +75,7 @@ pub(crate) struct OrderRef<'a> {
     pub(crate) args: &'a Args,
     pub(crate) started_at: DateTime<Utc>,
     pub(crate) follows: bool,
+    pub(crate) lease_end: Option<u64>,
     pub(crate) timeout: Option<Duration>,
     pub(crate) metadata: Option<&'a Map<String, Value>>,
 }
@@ -99,6 +102,8 @@ pub(crate) enum ToPool {
     Unfit(String),
     /// The run of this number is over.
     Done(u64, Outcome),
+    /// The run of this number did not start: its lease may have ended.
+    Late(u64),
     /// So many of the last runs it was sent have not begun and never will.
     Returned(u32),
 }
@@ -113,6 +118,7 @@ mod tag {
     pub(super) const ASTRAY: u8 = b'a';
     pub(super) const UNFIT: u8 = b'u';
     pub(super) const DONE: u8 = b'd';
+    pub(super) const LATE: u8 = b'l';
     pub(super) const RETURNED: u8 = b'b';
 }
 
@@ -175,6 +181,7 @@ impl OrderRef<'_> {
             writer.u32(self.run.attempt);
             writer.time(self.started_at);
             writer.flag(self.follows);
+            writer.optional(self.lease_end, Writer::u64);
             writer.optional(self.timeout, |writer, timeout| {
                 writer.u64(timeout.as_secs());
                 writer.u32(timeout.subsec_nanos());
@@ -184,6 +191,14 @@ impl OrderRef<'_> {
             writer.json("the arguments", args, max_payload)
         })
     }
+}
+
+/// The time, in microseconds, by a clock that all processes of this machine share and that goes on while they are stopped.
+pub(crate) fn uptime() -> u64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    let (seconds, nanos) =
+        (u64::try_from(time.tv_sec).unwrap_or(0), u64::try_from(time.tv_nsec).unwrap_or(0));
+    seconds.saturating_mul(1_000_000).saturating_add(nanos / 1_000)
 }
 
 pub(crate) fn encode_cancel(out: &mut Vec<u8>, number: u64) {
@@ -201,6 +216,7 @@ impl ToPool {
             Self::Ready => plain(out, tag::READY, |writer| writer.bytes(&VERSION.to_le_bytes())),
             Self::Astray => plain(out, tag::ASTRAY, |_| ()),
             Self::Unfit(reason) => plain(out, tag::UNFIT, |writer| writer.text(reason)),
+            Self::Late(number) => plain(out, tag::LATE, |writer| writer.u64(*number)),
             Self::Returned(count) => plain(out, tag::RETURNED, |writer| writer.u32(*count)),
             Self::Done(number, outcome) => {
                 let made = frame(out, tag::DONE, |writer| {
@@ -408,6 +424,7 @@ impl Inbox {
             tag::ASTRAY => ToPool::Astray,
             tag::UNFIT => ToPool::Unfit(reader.text()?.to_owned()),
             tag::DONE => ToPool::Done(reader.u64()?, reader.outcome()?),
+            tag::LATE => ToPool::Late(reader.u64()?),
             tag::RETURNED => ToPool::Returned(reader.u32()?),
             other => return Err(WireError(format!("a frame of the unknown kind {other}"))),
         };
@@ -498,6 +515,7 @@ impl<'a> Reader<'a> {
         })?;
         let (fire_time, scheduled_time, attempt) = (self.time()?, self.time()?, self.u32()?);
         let (started_at, follows) = (self.time()?, self.flag()?);
+        let lease_end = self.optional(Self::u64)?;
         let timeout = self.optional(|reader| {
             let (seconds, nanos) = (reader.u64()?, reader.u32()?);
             Ok(Duration::from_secs(seconds).saturating_add(Duration::from_nanos(u64::from(nanos))))
@@ -505,7 +523,7 @@ impl<'a> Reader<'a> {
         let metadata = self.json()?.map(Arc::new);
         let args = self.json()?.unwrap_or_default();
         let run = Run { id, job_id, store, task, fire_time, scheduled_time, attempt };
-        Ok(Order { number, run, args, started_at, follows, timeout, metadata })
+        Ok(Order { number, run, args, started_at, follows, lease_end, timeout, metadata })
     }
 
     fn outcome(&mut self) -> Result<Outcome, WireError> {
@@ -556,6 +574,7 @@ mod tests {
             args: json!(["x", 0.1, null]).into(),
             started_at: time(-3),
             follows: true,
+            lease_end: Some(11),
             timeout: Some(Duration::new(90, 5)),
             metadata,
         }
@@ -569,6 +588,7 @@ mod tests {
             args: &order.args,
             started_at: order.started_at,
             follows: order.follows,
+            lease_end: order.lease_end,
             timeout: order.timeout,
             metadata: order.metadata.as_deref(),
         };
@@ -577,7 +597,7 @@ mod tests {
 
     #[test]
     fn frames_come_out_as_they_went_in_however_they_are_cut() {
-        let bare = Order { args: Args::default(), timeout: None, metadata: None, ..order() };
+        let bare = Order { args: Args::default(), lease_end: None, timeout: None, metadata: None, ..order() };
         let greeting = Greeting { token: Uuid::from_u128(5), max_memory: 1, max_payload: 2 };
         let mut sent = Vec::new();
         greeting.encode(&mut sent);

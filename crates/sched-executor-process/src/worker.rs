@@ -21,7 +21,7 @@ use sched_core::{
 };
 use uuid::Uuid;
 
-use crate::wire::{GREETING, Greeting, Inbox, Order, ToPool, ToWorker, WireError};
+use crate::wire::{GREETING, Greeting, Inbox, Order, ToPool, ToWorker, WireError, uptime};
 
 /// Holds the token of the pool's greeting.
 pub(crate) const VARIABLE: &str = "SCHED_PROCESS_WORKER";
@@ -117,6 +117,8 @@ struct Waiting {
     started_at: DateTime<Utc>,
     /// When it was received, if it had to wait for others.
     since: Option<Instant>,
+    /// When its lease may end, by [`uptime`].
+    lease_end: Option<u64>,
 }
 
 impl Desk {
@@ -137,7 +139,11 @@ impl Desk {
         send(&self.socket, &ToPool::Ready, 0)?;
         let mut frame = Vec::new();
         loop {
-            let Waiting { number, execution, started_at, since } = self.next();
+            let Waiting { number, execution, started_at, since, lease_end } = self.next();
+            if lease_end.is_some_and(|end| uptime() >= end) {
+                self.answer(&ToPool::Late(number), &mut frame)?;
+                continue;
+            }
             let waited = since.and_then(|since| TimeDelta::from_std(since.elapsed()).ok());
             ledger.set_time(started_at + waited.unwrap_or_default());
             let outcome = match execution {
@@ -146,12 +152,17 @@ impl Desk {
             };
             // What was printed is in the pipe before the run is over.
             let _ = io::stdout().flush();
-            // Once its end is told the pool takes the next run for begun, so that it is not given back any more.
-            self.state.lock().running = None;
-            frame.clear();
-            ToPool::Done(number, outcome).encode(&mut frame, self.max_payload);
-            (&self.socket).write_all(&frame)?;
+            self.answer(&ToPool::Done(number, outcome), &mut frame)?;
         }
+    }
+
+    /// Tells what became of the run that was the first.
+    fn answer(&self, answer: &ToPool, frame: &mut Vec<u8>) -> io::Result<()> {
+        // Once it is told the pool takes the next run for begun, so that it is not given back any more.
+        self.state.lock().running = None;
+        frame.clear();
+        answer.encode(frame, self.max_payload);
+        (&self.socket).write_all(frame)
     }
 
     /// Waits for the next run and makes it the one that runs.
@@ -228,7 +239,7 @@ impl Desk {
 }
 
 fn waiting(order: Order, registry: &Registry, options: &Arc<JobOptions>, sink: &Arc<dyn RunSink>) -> Waiting {
-    let Order { number, run, args, started_at, follows, timeout, metadata } = order;
+    let Order { number, run, args, started_at, follows, lease_end, timeout, metadata } = order;
     let options = match timeout.is_none() && metadata.is_none() {
         true => Arc::clone(options),
         false => Arc::new(JobOptions { timeout, metadata, ..JobOptions::default() }),
@@ -237,7 +248,7 @@ fn waiting(order: Order, registry: &Registry, options: &Arc<JobOptions>, sink: &
         Ok(task) => Ok(Execution::new(Arc::new(run), task, args, options, Arc::clone(sink))),
         Err(error) => Err(format!("in the worker process: {error}")),
     };
-    Waiting { number, execution, started_at, since: follows.then(Instant::now) }
+    Waiting { number, execution, started_at, since: follows.then(Instant::now), lease_end }
 }
 
 /// Where a worker's run reports itself. Its time stands still while a run goes on: when the run started, by the clock

@@ -4,15 +4,18 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "what a task prints is under test")]
 
 use std::collections::BTreeSet;
+use std::io::Write;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
-use std::{fs, process, thread};
+use std::{env, fs, process, thread};
 
 use sched_core::{
-    BuildContext, Capacity, Error, ErrorKind, Execution, Executor, ExecutorContext, JobOptions, Outcome,
-    Registry, RunSink, Shutdown, Task, TaskErrorKind,
+    BuildContext, Capacity, Error, ErrorKind, Event, EventMask, Execution, Executor, ExecutorContext,
+    JobOptions, NewRun, Outcome, Registry, RunSink, RunState, Scheduler, Shutdown, Task, TaskErrorKind,
 };
 use sched_executor_process::{InheritEnv, ProcessPoolBuilder, ProcessPoolExecutor, TaskOutput, WORKER_DIED};
+use sched_runtime_blocking::BackgroundScheduler;
 use sched_testkit::jobs::{ECHO, ECHO_LATER, GATE, execution_with, run_id};
 use sched_testkit::{Gate, RecordingSink, SimClock};
 use serde_json::{Value, json};
@@ -48,6 +51,11 @@ fn tasks() -> Vec<Arc<Task>> {
         }),
         Task::new("scheduler", |_, _| sched_core::current_scheduler().is_some()),
         Task::new("long", |_, _| "x".repeat(10_000)),
+        Task::new("append", |_, args| {
+            let path = args.positional().first().and_then(Value::as_str).unwrap_or_default();
+            let file = fs::OpenOptions::new().create(true).append(true).open(path);
+            file.and_then(|mut file| file.write_all(b"x")).map_err(|error| error.to_string())
+        }),
         Task::new("fds", |_, _| {
             let open =
                 fs::read_dir("/proc/self/fd").map(|fds| fds.count()).map_err(|error| error.to_string())?;
@@ -181,18 +189,58 @@ fn a_process_killed_from_outside_is_replaced() {
     let gate = Gate::across_processes();
     fixture.submit(2, GATE, gate.args());
     gate.wait_for(1);
-    let kill = |pid: u64| {
-        assert!(process::Command::new("kill").args(["-9", &pid.to_string()]).status().unwrap().success())
-    };
-    kill(pid);
+    signal("KILL", pid);
     let Outcome::Failed(error) = fixture.outcome(2) else { panic!("it fails") };
     assert_eq!(error.message(), "the worker process was killed by signal 9 (SIGKILL)");
     // Killed while it has nothing to do, a process takes no run along.
     let pid = fixture.run(3, "pid", Value::Null).value().and_then(Value::as_u64).unwrap();
-    kill(pid);
+    signal("KILL", pid);
     wait_until(|| !exists(pid));
     fixture.is_alive(4);
     fixture.end();
+}
+
+fn signal(name: &str, pid: u64) {
+    let arguments = [format!("-{name}"), pid.to_string()];
+    assert!(process::Command::new("kill").args(arguments).status().unwrap().success());
+}
+
+#[test]
+fn a_process_that_is_stopped_past_the_lease_of_a_run_does_not_start_it() {
+    let lease = Duration::from_secs(1);
+    let registry = tasks().into_iter().fold(Registry::builder(), sched_core::RegistryBuilder::task);
+    let builder = Scheduler::builder().registry(registry.build().unwrap()).with(|config| {
+        let config = config.job_store("default", Arc::new(sched_store_memory::MemoryStore::new()));
+        config.executor("default", Arc::new(builder().max_workers(1).build())).lease_duration(lease)
+    });
+    let scheduler = BackgroundScheduler::build(builder).unwrap();
+    scheduler.start().unwrap();
+    let pid = scheduler.run_job(NewRun::task("pid")).unwrap().as_u64().unwrap();
+    let (started, lost) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    for (count, mask) in [(&started, EventMask::RUN_STARTED), (&lost, EventMask::CLAIM_LOST)] {
+        let count = Arc::clone(count);
+        scheduler.add_listener(move |_: &Event| _ = count.fetch_add(1, Ordering::SeqCst), mask);
+    }
+    let file = env::temp_dir().join(format!("sched-append-{}", process::id()));
+    let run = NewRun::task("append").args(json!([file])).result_ttl(Duration::from_secs(60));
+    signal("STOP", pid);
+    let run = scheduler.add_run(run).unwrap();
+    wait_until(|| started.load(Ordering::SeqCst) == 1);
+    let row = || scheduler.get_run_result(run, None).unwrap();
+    let leased_until = || match row().state {
+        RunState::Running { lease_until, .. } => lease_until,
+        other => panic!("{other:?}"),
+    };
+    // Its scheduler is well and renews the lease, of which the process knows nothing.
+    let end = leased_until();
+    wait_until(|| leased_until() > end + lease + lease / 10);
+    assert!(!file.exists());
+    signal("CONT", pid);
+    wait_until(|| matches!(row().state, RunState::Finished { .. }));
+    assert_eq!((row().attempt, lost.load(Ordering::SeqCst)), (1, 1), "it was given back and claimed again");
+    assert_eq!(fs::read(&file).unwrap(), b"x", "and ran once");
+    fs::remove_file(&file).unwrap();
+    scheduler.shutdown(true).unwrap();
 }
 
 /// Waits for what no one tells.

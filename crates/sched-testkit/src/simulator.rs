@@ -8,8 +8,8 @@
 //! What is checked, by a watch that sees every call that reaches the server:
 //!
 //! 1. No fire time is lost: every one that the trigger gives is run, coalesced, or missed by policy.
-//! 2. None is run twice by owners that live: a second start has a higher attempt, and comes after the first owner was
-//!    dead, frozen or cut off past its lease.
+//! 2. None is run twice by owners that live: a run starts only while its process holds a lease on it, and a second start
+//!    has a higher attempt, and comes after the first owner was dead, frozen or cut off past its lease.
 //! 3. No stale commit, renewal, end or release is applied.
 //! 4. Claims are in order and within the limits of batches, executors, jobs, tasks and keys; what is due and has a place
 //!    is not left out.

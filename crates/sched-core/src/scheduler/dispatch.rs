@@ -32,7 +32,7 @@ use crate::executor::{Execution, ExecutionData};
 use crate::id::{JobId, RunId};
 use crate::policy::Overlap;
 use crate::run::{Outcome, Run, RunReport};
-use crate::store::{Attempt, RunClaim};
+use crate::store::{Attempt, ClaimedRun, RunClaim};
 use crate::task::Task;
 
 /// A run that is on its way or running.
@@ -97,6 +97,8 @@ pub(crate) enum Found {
 pub(crate) struct Registration<'a> {
     pub(crate) execution: &'a Execution,
     pub(crate) claim: RunClaim,
+    /// Until when the claim holds at least, by the monotonic clock.
+    pub(crate) lease_end: Duration,
     pub(crate) history: Vec<Attempt>,
 }
 
@@ -109,6 +111,7 @@ impl Dispatcher {
     /// Notes a claimed run as active.
     pub(crate) fn register(&self, lane: &Arc<Lane>, run: Registration<'_>, now: DateTime<Utc>) {
         let Some(data) = run.execution.data() else { return };
+        data.extend_lease(run.lease_end);
         let claimed = Claimed { lane: Arc::clone(lane), claim: run.claim, history: run.history };
         let active = Active {
             data: Arc::clone(data),
@@ -124,18 +127,30 @@ impl Dispatcher {
 
     /// A run that was claimed here may still run here: its lease ended because renewals were held up. Then it goes on
     /// under the new claim and is not started again.
-    pub(crate) fn adopt(&self, lane: &Lane, claim: RunClaim, history: &[Attempt]) -> Adopted {
+    pub(crate) fn adopt(&self, lane: &Lane, claimed: &ClaimedRun, lease_end: Duration) -> Adopted {
         let mut table = self.table.lock();
-        let Some(active) = table.active.get_mut(&claim.id).filter(|active| active.lane == lane.index) else {
-            return Adopted::Unknown;
-        };
+        let active = table.active.get_mut(&claimed.run.id).filter(|active| active.lane == lane.index);
+        let Some(active) = active else { return Adopted::Unknown };
         match &mut active.claimed {
-            Some(claimed) if active.data.cancel.reason().is_none() => {
-                claimed.claim = claim;
-                claimed.history = history.to_vec();
+            Some(held) if active.data.cancel.reason().is_none() => {
+                held.claim = RunClaim { id: claimed.run.id, token: claimed.token };
+                held.history.clone_from(&claimed.history);
+                active.data.extend_lease(lease_end);
                 Adopted::GoesOn
             }
             _ => Adopted::Ending,
+        }
+    }
+
+    /// Claims were renewed: they hold until then at least, by the monotonic clock.
+    pub(crate) fn extend_leases(&self, claims: &[RunClaim], lease_end: Duration) {
+        let table = self.table.lock();
+        for claim in claims {
+            let active = table.active.get(&claim.id);
+            let is_of = |active: &&Active| active.claimed.as_ref().is_some_and(|held| held.claim == *claim);
+            if let Some(active) = active.filter(is_of) {
+                active.data.extend_lease(lease_end);
+            }
         }
     }
 

@@ -35,6 +35,8 @@ pub(crate) struct Lane {
     pub(crate) engine: Mutex<Engine>,
     /// Runs that ended and whose row is not finished yet.
     pub(crate) ended: Mutex<Vec<Ended>>,
+    /// Runs that did not start because their leases may have ended.
+    pub(crate) lapsed: Mutex<Vec<Lapsed>>,
     /// Claims on runs that are on their way, for renewal.
     pub(crate) claims: Mutex<FxHashMap<RunId, RunClaim>>,
     /// Jobs that have unfinished runs in the queue, as far as this scheduler put them there.
@@ -77,6 +79,12 @@ pub(crate) struct Ended {
     pub(crate) told: bool,
 }
 
+/// A claim on a run that did not start, to be given back.
+pub(crate) struct Lapsed {
+    pub(crate) claim: RunClaim,
+    pub(crate) job_id: Option<JobId>,
+}
+
 impl Lane {
     pub(crate) fn new(alias: Arc<str>, store: Arc<dyn JobStore>, index: u32, engine: Engine) -> Self {
         Self {
@@ -89,6 +97,7 @@ impl Lane {
             closes_after: Mutex::new(None),
             engine: Mutex::new(engine),
             ended: Mutex::default(),
+            lapsed: Mutex::default(),
             claims: Mutex::default(),
             queued: Mutex::default(),
             queue_used: AtomicBool::new(false),

@@ -1,6 +1,7 @@
 //! Starting queued runs: those that are claimed from the queue, and those that a commit claims as it queues them.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
@@ -51,22 +52,30 @@ impl Engine {
         let full = claimed.len() >= limit;
         let all = scheduler.inner.state.read().executors.len() == places.len();
         self.is_queue_clear = all && !full && leaves_room(&places, &claimed);
+        let mut ending = Vec::new();
         let departures = claimed.into_iter().filter_map(|claimed| {
             let claim = RunClaim { id: claimed.run.id, token: claimed.token };
-            match scheduler.inner.dispatcher.adopt(lane, claim, &claimed.history) {
+            match scheduler.inner.dispatcher.adopt(lane, &claimed, until) {
                 Adopted::Unknown => {}
                 Adopted::GoesOn => {
                     lane.claims.lock().insert(claim.id, claim);
                     return None;
                 }
-                // It is claimed again when this lease has ended, by when the old attempt has too.
-                Adopted::Ending => return None,
+                Adopted::Ending => {
+                    ending.push(claim);
+                    return None;
+                }
             }
             let (execution, history) = self.claimed_execution(scheduler, lane, claimed);
             Some(Departure { claim, history, execution })
         });
         let departures: Vec<Departure> = departures.collect();
-        let unsettled = self.depart(scheduler, lane, departures, now);
+        if !ending.is_empty() {
+            // Others may run them. Here they are looked at again after a while, when the old attempts may be over.
+            self.is_queue_clear = false;
+            release_late(queue, &ending);
+        }
+        let unsettled = self.depart(scheduler, lane, (departures, until), now);
         Ok(full || unsettled)
     }
 
@@ -106,9 +115,7 @@ impl Engine {
         if scheduler.inner.clock.monotonic() >= outcomes.leased_until {
             let late: Vec<RunClaim> = claimed.map(|(_, claim)| claim).collect();
             if let (Some(queue), false) = (lane.store.runs(), late.is_empty()) {
-                // Without an answer the leases end, which they have done anyway.
-                let released = queue.release(&late);
-                released.unwrap_or_else(|error| tracing::warn!(%error, "late claims could not be released"));
+                release_late(queue, &late);
             }
             return;
         }
@@ -118,21 +125,21 @@ impl Engine {
         });
         let departures: Vec<Departure> = departures.collect();
         if !departures.is_empty() {
-            self.depart(scheduler, lane, departures, now);
+            self.depart(scheduler, lane, (departures, outcomes.leased_until), now);
         }
     }
 
-    /// Hands claimed runs over; says whether ends of runs are to be written.
+    /// Hands claimed runs over whose leases hold until then at least, by the monotonic clock; says whether ends of runs are to be written.
     fn depart(
         &self,
         scheduler: &Scheduler,
         lane: &Arc<Lane>,
-        departures: Vec<Departure>,
+        (departures, lease_end): (Vec<Departure>, Duration),
         now: DateTime<Utc>,
     ) -> bool {
         let mut claims = lane.claims.lock();
         if !departures.is_empty() && claims.is_empty() {
-            lane.keeping.begin(scheduler.inner.clock.monotonic() + self.options.lease / 3);
+            lane.keeping.begin(lease_end.saturating_sub(self.options.lease / 3 * 2));
         }
         claims.extend(departures.iter().map(|departure| (departure.claim.id, departure.claim)));
         drop(claims);
@@ -141,7 +148,7 @@ impl Engine {
         for Departure { claim, history, execution } in departures {
             match execution {
                 Ok(execution) => {
-                    let run = Registration { execution: &execution, claim, history };
+                    let run = Registration { execution: &execution, claim, lease_end, history };
                     scheduler.inner.dispatcher.register(lane, run, now);
                     ready.push(execution);
                 }
@@ -216,6 +223,13 @@ impl Engine {
             (Arc::clone(alias), free)
         });
         (limit, free.filter(|(_, free)| *free > 0).collect())
+    }
+}
+
+/// Gives back claims that nothing is started for. When that fails they end with their leases.
+fn release_late(queue: &dyn RunQueue, claims: &[RunClaim]) {
+    if let Err(error) = queue.release(claims) {
+        tracing::warn!(%error, "claims on runs could not be released; they end with their leases");
     }
 }
 

@@ -12,7 +12,7 @@ use super::backoff::Backoff;
 use super::commit::{Batch, Outcomes, Planned};
 use super::dispatch::{Sink, log_outcome, retrying};
 use super::driver::Wake;
-use super::lane::{Ended, Lane};
+use super::lane::{Ended, Lane, Lapsed};
 use super::state::{EngineOptions, SchedulerState};
 use super::told::{AppliedPlan, Told, run_id};
 use crate::Error;
@@ -25,7 +25,9 @@ use crate::job::{Job, JobStatus};
 use crate::plan::{Plan, PlannedFire, Then, plan};
 use crate::policy::{Delivery, Overlap, Role};
 use crate::run::{Run, RunReport};
-use crate::store::{ClaimRequest, ClaimedJob, FinishedRun, QueuedRun, RunFilter, RunPhase, RunQueue};
+use crate::store::{
+    ClaimRequest, ClaimedJob, FinishedRun, QueuedRun, RunClaim, RunFilter, RunPhase, RunQueue,
+};
 use crate::task::TaskRef;
 
 /// A wall clock that departs this far from the monotonic one has jumped.
@@ -298,6 +300,7 @@ impl Engine {
 
     /// Finishes the rows of runs that ended, then tells of them.
     pub(crate) fn settle(&mut self, scheduler: &Scheduler, lane: &Arc<Lane>) -> Result<(), Error> {
+        give_back(scheduler, lane)?;
         let ended = std::mem::take(&mut *lane.ended.lock());
         let (Some(queue), false) = (lane.store.runs(), ended.is_empty()) else { return Ok(()) };
         let rows = ended.iter().map(|Ended { claim, report, again, .. }| FinishedRun {
@@ -441,6 +444,25 @@ pub(super) fn queued_runs(job: &Job, plan: &Plan, now: DateTime<Utc>) -> Vec<Que
         options: Arc::clone(&job.spec.options),
     });
     made.collect()
+}
+
+/// Gives back the claims of runs that did not start because their leases may have ended. One that others have claimed
+/// since is theirs already.
+fn give_back(scheduler: &Scheduler, lane: &Arc<Lane>) -> Result<(), Error> {
+    let lapsed = std::mem::take(&mut *lane.lapsed.lock());
+    let (Some(queue), false) = (lane.store.runs(), lapsed.is_empty()) else { return Ok(()) };
+    let claims: Vec<RunClaim> = lapsed.iter().map(|lapsed| lapsed.claim).collect();
+    if let Err(error) = queue.release(&claims) {
+        lane.lapsed.lock().splice(0..0, lapsed);
+        return Err(error);
+    }
+    let mut told = Told::new(scheduler, lane);
+    for Lapsed { claim, job_id } in lapsed {
+        lane.forget(claim);
+        told.claim_lost(job_id, Some(claim.id));
+    }
+    scheduler.inner.events.publish_all(told.first);
+    Ok(())
 }
 
 /// Tells of a queued run whose row is written.

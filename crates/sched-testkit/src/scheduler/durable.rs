@@ -127,6 +127,59 @@ pub fn a_stale_owner_writes_nothing(fixture: &Fixture) -> Result<(), Error> {
     Ok(())
 }
 
+/// A process that was held up after it claimed a run does not start it once its lease may have ended: it gives the run
+/// back, and the attempt does not count.
+pub fn a_run_does_not_start_after_its_lease(fixture: &Fixture) -> Result<(), Error> {
+    let world = fixture.durable()?;
+    world.add(Job::task(NOTE).id("a").executor(HELD).result_ttl(HOUR))?;
+    world.turn();
+    world.sleep(15);
+    world.held.run_all();
+    assert!(world.traces().is_empty(), "its lease has ended");
+    assert!(world.scheduler.active_runs().is_empty(), "it keeps no place");
+    world.turn();
+    assert_eq!(world.recorder.words_of(&["claim_lost", "executed", "failed"]), ["claim_lost"]);
+    world.held.run_all();
+    world.turn();
+    let attempts: Vec<_> = world.traces().iter().map(|trace| (trace.started_at, trace.attempt)).collect();
+    assert_eq!(attempts, [(15, 1)], "it never ran before");
+    assert_eq!(world.recorder.words_of(&["executed"]), ["executed a"]);
+    Ok(())
+}
+
+/// What such a process finds taken over, it leaves to its new owner.
+pub fn a_run_that_was_taken_over_does_not_start(fixture: &Fixture) -> Result<(), Error> {
+    let world = fixture.durable()?;
+    world.add(Job::task(NOTE).id("a").executor(HELD).result_ttl(HOUR))?;
+    world.turn();
+    let other = world.another(|config| config)?;
+    other.run_for(20);
+    other.held.begin_one();
+    world.held.run_all();
+    world.turn();
+    assert!(world.traces().is_empty() && world.held.is_empty(), "it is the other's");
+    assert_eq!(world.recorder.words_of(&["claim_lost", "executed", "failed"]), ["claim_lost"]);
+    other.held.end_one(Outcome::Succeeded(json!("taken over")));
+    other.turn();
+    let row = only_row(&other)?;
+    assert_eq!((value_of(&row), row.attempt), (Some(&json!("taken over")), 2));
+    Ok(())
+}
+
+/// A run that waits for its executor starts however long that takes, as long as its lease is renewed; a renewal holds
+/// from when it was asked for.
+pub fn a_run_starts_within_its_renewed_lease(fixture: &Fixture) -> Result<(), Error> {
+    for (after, starts) in [(14, true), (15, false)] {
+        let world = fixture.durable()?;
+        world.add(Job::task(NOTE).id("a").executor(HELD).result_ttl(HOUR))?;
+        world.run_for(300);
+        world.sleep(after);
+        world.held.run_all();
+        assert_eq!(world.traces().len(), usize::from(starts), "{after} s after it was renewed last");
+    }
+    Ok(())
+}
+
 /// Two schedulers over one store fire each time once.
 pub fn two_schedulers_fire_each_time_once(fixture: &Fixture) -> Result<(), Error> {
     let world = fixture.durable()?;

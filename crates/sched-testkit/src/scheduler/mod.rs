@@ -166,6 +166,9 @@ macro_rules! scheduler_suite {
             a_long_run_keeps_its_lease
             the_runs_of_a_dead_scheduler_are_taken_over
             a_stale_owner_writes_nothing
+            a_run_does_not_start_after_its_lease
+            a_run_that_was_taken_over_does_not_start
+            a_run_starts_within_its_renewed_lease
             two_schedulers_fire_each_time_once
             shutdown_gives_back_what_has_not_started
             queued_calls_run_by_priority_and_time

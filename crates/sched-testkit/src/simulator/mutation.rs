@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 macro_rules! mutations {
     ($($(#[doc = $doc:literal])+ $name:ident;)+) => {
-        /// A bug of the simulated store, of the wrapper around it, or of what drives the loops.
+        /// A bug of the simulated store, of the wrapper around it, of the start of runs, or of what drives the loops.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         pub enum Mutation {
             $($(#[doc = $doc])+ $name,)+
@@ -135,6 +135,8 @@ mutations! {
     WrapperForgetsToRenew;
     /// The wrapper says that a commit was applied and does not pass it on, now and then.
     WrapperDropsCommits;
+    /// A run starts without a look at the end of its lease: its scheduler's clock stands still meanwhile.
+    BeginIgnoresLease;
     /// The driver sleeps ten times as long as it was told.
     DriverOversleeps;
     /// The driver does not sleep.

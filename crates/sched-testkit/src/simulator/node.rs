@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::task::Waker;
 use std::time::Duration;
 
@@ -44,6 +44,8 @@ pub(super) struct NodeClock {
     truth: Arc<TrueTime>,
     began: DateTime<Utc>,
     offset: Mutex<TimeDelta>,
+    /// The monotonic clock shows nothing.
+    stopped: AtomicBool,
     /// So many microseconds too fast in a second.
     drift: i64,
 }
@@ -51,7 +53,8 @@ pub(super) struct NodeClock {
 impl NodeClock {
     pub(super) fn new(truth: &Arc<TrueTime>, offset: TimeDelta, drift: i64) -> Arc<Self> {
         let (truth, began) = (Arc::clone(truth), truth.now());
-        Arc::new(Self { truth, began, offset: Mutex::new(offset), drift })
+        let stopped = AtomicBool::new(false);
+        Arc::new(Self { truth, began, offset: Mutex::new(offset), stopped, drift })
     }
 
     /// Somebody sets it.
@@ -64,8 +67,23 @@ impl NodeClock {
         *self.offset.lock() = TimeDelta::microseconds(-self.run_off());
     }
 
+    /// As long as the answer lives the monotonic clock shows nothing.
+    pub(super) fn stop(self: &Arc<Self>) -> Stopped {
+        self.stopped.store(true, Ordering::SeqCst);
+        Stopped(Arc::clone(self))
+    }
+
     fn run_off(&self) -> i64 {
         (self.truth.now() - self.began).num_milliseconds() * self.drift / 1_000
+    }
+}
+
+/// A clock that does not go.
+pub(super) struct Stopped(Arc<NodeClock>);
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        self.0.stopped.store(false, Ordering::SeqCst);
     }
 }
 
@@ -76,6 +94,9 @@ impl Clock for NodeClock {
     }
 
     fn monotonic(&self) -> Duration {
+        if self.stopped.load(Ordering::SeqCst) {
+            return Duration::ZERO;
+        }
         (self.truth.now() - self.began).to_std().unwrap_or_default()
     }
 }
@@ -143,7 +164,7 @@ impl Node {
         let process = world.new_process();
         let clock = NodeClock::new(&world.truth, plan.offset, plan.drift);
         let client = Arc::new(Client::new(world, process));
-        let executor = Arc::new(SimExecutor::new(world, process, plan.places));
+        let executor = Arc::new(SimExecutor::new(world, &clock, process, plan.places));
         let (store, runs) = (Arc::clone(&client), Arc::clone(&executor));
         let (delivery, batch) = (plan.delivery, plan.batch);
         let scheduler = Scheduler::builder()
@@ -180,7 +201,7 @@ impl Node {
         self.failures.load(Ordering::SeqCst)
     }
 
-    /// When it does something next: whether that is a turn, or the end of a run.
+    /// When it does something next: whether that is a turn, or the start or end of a run.
     pub(super) fn next(&self, now: DateTime<Utc>) -> Option<(DateTime<Utc>, bool)> {
         let state = self.state.lock();
         if state.dead {
@@ -193,7 +214,7 @@ impl Node {
             None => None,
         };
         let turn = turn.filter(|_| !state.busy).map(|time| (time, true));
-        let end = self.executor.next_end().map(|time| (time, false));
+        let end = self.executor.next_step().map(|time| (time, false));
         let (time, what) = [end, turn].into_iter().flatten().min_by_key(|(time, _)| *time)?;
         Some((time.max(state.frozen_until.unwrap_or(time)), what))
     }

@@ -143,25 +143,26 @@ impl Watch {
         }
     }
 
-    /// A run starts. No attempt starts twice; one that others have overtaken starts only where its owner did not know,
-    /// because it was frozen or cut off. A run without a row starts once.
+    /// A run starts. No attempt starts twice, and none while its process does not hold a lease on the run, whatever
+    /// became of the process meanwhile. A run without a row starts once.
     pub(super) fn started(&mut self, process: Process, fire: &Fire, attempt: u32, now: Time) {
         self.started += 1;
         self.tell(now, || format!("p{process} starts attempt {attempt} of {fire:?}"));
         let starts = self.starts.entry(fire.clone()).or_default();
-        let (later, first) = (starts.last().is_some_and(|last| *last > attempt), starts.is_empty());
+        let first = starts.is_empty();
         let is_new = starts.insert(attempt);
         self.check(is_new, || format!("attempt {attempt} of {fire:?} was started twice"));
-        if !self.runs.contains_key(fire) {
+        let Some(entry) = self.runs.get(fire) else {
             return self.check(first, || format!("{fire:?} has no row and was started twice"));
-        }
+        };
+        let lease = entry.lease().cloned();
+        let holds = lease.as_ref().is_some_and(|lease| lease.process == process && lease.until >= now);
+        self.check(holds, || format!("attempt {attempt} of {fire:?} was started without a lease: {lease:?}"));
         let claim = self.claims.get(&(fire.clone(), attempt)).copied();
         let ours = claim.filter(|(owner, _)| *owner == process);
         self.check(ours.is_some(), || {
             format!("attempt {attempt} of {fire:?} was started by another: {claim:?}")
         });
-        let knew = later && ours.is_some_and(|(_, since)| self.was_well(process, since, now));
-        self.check(!knew, || format!("attempt {attempt} of {fire:?} was started after a later one"));
     }
 
     /// Whether a process was well from a moment on.

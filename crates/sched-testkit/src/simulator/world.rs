@@ -119,7 +119,7 @@ pub(super) struct World {
 /// Something that happens next.
 enum Next {
     Turn(Arc<Node>),
-    End(Arc<Node>),
+    Run(Arc<Node>),
     Chaos,
 }
 
@@ -222,7 +222,7 @@ impl World {
             self.with(|hub, now| {
                 let what = match &next {
                     Next::Turn(node) => node.process * 3,
-                    Next::End(node) => node.process * 3 + 1,
+                    Next::Run(node) => node.process * 3 + 1,
                     Next::Chaos => 2,
                 };
                 let mixed = hub.digest ^ now.timestamp_micros().unsigned_abs() ^ ((what as u64) << 56);
@@ -230,7 +230,7 @@ impl World {
             });
             match next {
                 Next::Turn(node) => self.turn(&node),
-                Next::End(node) => node.executor.end_one(self.truth.now()),
+                Next::Run(node) => node.executor.step(self.truth.now()),
                 Next::Chaos => self.happen(),
             }
         }
@@ -243,7 +243,7 @@ impl World {
         let nodes = self.nodes.lock();
         let of_nodes = nodes.iter().filter_map(|node| {
             let (time, turn) = node.next(now)?;
-            let next = if turn { Next::Turn(Arc::clone(node)) } else { Next::End(Arc::clone(node)) };
+            let next = if turn { Next::Turn(Arc::clone(node)) } else { Next::Run(Arc::clone(node)) };
             Some((time.max(now), next))
         });
         of_nodes.chain(chaos).min_by_key(|(time, _)| *time)

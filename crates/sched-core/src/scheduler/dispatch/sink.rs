@@ -12,7 +12,7 @@ use crate::executor::{Execution, ExecutionData, RunSink};
 use crate::id::JobId;
 use crate::run::{Outcome, Run, RunReport};
 use crate::scheduler::Scheduler;
-use crate::scheduler::lane::{ClosesAfter, Ended, Lane};
+use crate::scheduler::lane::{ClosesAfter, Ended, Lane, Lapsed};
 use crate::store::{Again, Attempt};
 
 /// Hears of the runs of one lane.
@@ -27,6 +27,10 @@ const ENDED: EventMask = EventMask::JOB_EXECUTED.union(EventMask::JOB_ERROR).uni
 impl RunSink for Sink {
     fn now(&self) -> DateTime<Utc> {
         self.scheduler.inner.clock.now()
+    }
+
+    fn monotonic(&self) -> Option<Duration> {
+        Some(self.scheduler.inner.clock.monotonic())
     }
 
     fn started(&self, run: &Arc<Run>) {
@@ -154,11 +158,14 @@ impl Sink {
         };
         if let Some(claimed) = &active.claimed {
             let is_dropped = matches!(report.outcome, Outcome::Cancelled | Outcome::Abandoned(_));
-            // It never began: the lease is given back when the lane ends, for others to take it at once.
-            if report.started_at.is_some() || !is_dropped || is_running {
-                return End::Written(claimed.end(report, again.map(|(_, at)| at), was_told));
-            }
-            return End::Silent;
+            let is_unbegun = report.started_at.is_none() && is_dropped;
+            let is_lost = active.data.cancel.reason() == Some(CancelReason::Lost);
+            return match is_unbegun {
+                // The lease is given back when the lane ends, for others to take it at once.
+                true if !is_running => End::Silent,
+                true if is_lost => End::Written(claimed.give_up(report.run.job_id.clone())),
+                _ => End::Written(claimed.end(report, again.map(|(_, at)| at), was_told)),
+            };
         }
         match again.filter(|_| goes_on) {
             Some((due, at)) => {
@@ -199,6 +206,12 @@ impl Claimed {
             Again { at, history: self.history.iter().cloned().chain([attempt]).collect() }
         });
         self.lane.ended.lock().push(Ended { claim: self.claim, report, again, told });
+        Arc::clone(&self.lane)
+    }
+
+    /// Leaves it to the lane to give the claim back, once it is woken: the run did not start.
+    fn give_up(&self, job_id: Option<JobId>) -> Arc<Lane> {
+        self.lane.lapsed.lock().push(Lapsed { claim: self.claim, job_id });
         Arc::clone(&self.lane)
     }
 }

@@ -221,7 +221,7 @@ impl Watch {
     pub(in crate::simulator) fn released(&mut self, claim: RunClaim) {
         if let Some(entry) = self.open(claim) {
             entry.standing = Standing::Waiting;
-            entry.attempt -= 1;
+            entry.attempt = entry.attempt.saturating_sub(1);
         }
     }
 
