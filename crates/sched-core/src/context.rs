@@ -266,8 +266,8 @@ impl Entered {
 
 impl Drop for Entered {
     fn drop(&mut self) {
-        let before = self.0.take();
-        CURRENT.with(|current| *current.borrow_mut() = before);
+        // What it drops may be the last to hold a scheduler, so it is dropped when it is current no more.
+        drop(CURRENT.with(|current| current.replace(self.0.take())));
     }
 }
 

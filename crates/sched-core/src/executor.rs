@@ -62,8 +62,8 @@ pub struct Refused {
 ///    what has not started, and returns (cases `executor_shutdown_waits`, `executor_shutdown_now_returns`).
 ///    After shutdown its capacity is `Free(0)`. Two runs that both call `shutdown(Wait)` do not wait for each other.
 /// 5. `start` works again after `shutdown` (case `executor_restarts`).
-/// 6. `shutdown` may be called from inside a run; it does not wait for that one (case
-///    `executor_shutdown_inside_a_run`).
+/// 6. `shutdown` may be called from inside a run, and by whoever hears of its end; it does not wait for that one (cases
+///    `executor_shutdown_inside_a_run`, `executor_shutdown_when_told_of_an_end`).
 ///
 /// **Source**: APScheduler 3.0 manual, "Custom executors".
 pub trait Executor: fmt::Debug + Send + Sync + 'static {
@@ -372,6 +372,8 @@ impl Execution {
             (Outcome::Abandoned(_), Some(_)) => Outcome::Cancelled,
             (outcome, _) => outcome,
         };
+        // A listener that is told here is part of the run, on whatever thread it ends: it may shut the scheduler down.
+        let _entered = Entered::new(RunContext::new(Arc::clone(&shared), started_at.unwrap_or(finished_at)));
         shared.sink.finished(RunReport { run, outcome, started_at, finished_at });
     }
 }

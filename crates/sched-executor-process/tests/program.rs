@@ -7,7 +7,9 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 use std::{env, fs, process, thread};
 
-use sched_core::{Args, NewRun, Task, TaskEntry, current_run, current_scheduler};
+use sched_core::{
+    Args, Event, EventMask, Job, NewRun, Shutdown, Task, TaskEntry, current_run, current_scheduler,
+};
 use sched_runtime_blocking::BackgroundScheduler;
 use serde_json::{Value, json};
 use {sched_executor_process as _, sched_store_memory as _, sched_triggers as _};
@@ -42,9 +44,10 @@ fn main() {
         return forget();
     }
     tasks_run_in_another_process();
+    a_listener_of_an_end_may_shut_down();
     children_die_with_the_program();
     a_program_without_init_is_told();
-    println!("test result: ok. 3 passed");
+    println!("test result: ok. 4 passed");
 }
 
 fn scheduler(executor: Value) -> BackgroundScheduler {
@@ -67,6 +70,19 @@ fn tasks_run_in_another_process() {
     assert!(error.contains("killed by signal 6 (SIGABRT)"), "{error}");
     assert!(scheduler.run_job(NewRun::task("who")).is_ok(), "the pool goes on");
     scheduler.shutdown(true).unwrap();
+}
+
+/// A run ends on a thread of the pool, where its listeners are part of it.
+fn a_listener_of_an_end_may_shut_down() {
+    let scheduler = scheduler(json!({ "type": "processpool", "max_workers": "1" }));
+    let (own, (sender, ended)) = (scheduler.clone(), std::sync::mpsc::channel());
+    let stop = move |_: &Event| drop(sender.send((current_run().is_some(), own.shutdown(Shutdown::Wait))));
+    scheduler.add_listener(stop, EventMask::JOB_EXECUTED);
+    scheduler.start().unwrap();
+    scheduler.add_job(Job::task("who")).unwrap();
+    let (is_inside, shut_down) = ended.recv_timeout(Duration::from_secs(20)).unwrap();
+    shut_down.unwrap();
+    assert!(is_inside && !scheduler.is_running());
 }
 
 /// The program as a process of its own.

@@ -39,6 +39,16 @@ impl Fault {
         }
     }
 
+    /// Tells more of a failure of the database that is of this kind.
+    pub(crate) fn explained(self, kind: ErrorKind, explain: impl FnOnce(&str) -> String) -> Self {
+        match self {
+            Self::Database(error) if kind_of(&error) == kind => {
+                Self::Store(Error::new(kind, explain(&error.to_string())).with_source(error))
+            }
+            other => other,
+        }
+    }
+
     /// Whether the connection is gone.
     #[cfg(any(feature = "postgres", feature = "mysql"))]
     pub(crate) fn is_lost(&self) -> bool {

@@ -190,9 +190,14 @@ fn packets<T>(rows: &[T], size: impl Fn(&T) -> usize) -> Vec<&[T]> {
 /// Makes what is missing, or says what to do. Whoever comes at the same moment waits: a table's definition is no part of
 /// a transaction here.
 fn prepare(conn: &mut MysqlConnection, tables: &Tables, create: bool) -> Result<(), Fault> {
-    if !tables.must_migrate(version(conn, tables)?, create)? {
-        return Ok(());
+    let found = version(conn, tables)?;
+    if tables.must_migrate(found, create)? {
+        migrate_alone(conn, tables, create).map_err(|fault| tables.not_made(found, fault))?;
     }
+    conn.batch_execute(&tables.rehearsal()).map_err(|error| tables.not_writable(error.into()))
+}
+
+fn migrate_alone(conn: &mut MysqlConnection, tables: &Tables, create: bool) -> Result<(), Fault> {
     let lock = tables.lock_name();
     let got = number(
         conn,

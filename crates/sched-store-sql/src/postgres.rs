@@ -140,14 +140,16 @@ fn uuids_of<'a>(ids: impl IntoIterator<Item = &'a str>) -> QueryResult<Vec<Uuid>
 /// Makes what is missing, or says what to do. Whoever comes at the same moment waits. The lock is the session's: names
 /// that were looked up in vain are remembered until a transaction ends.
 fn prepare(conn: &mut PgConnection, tables: &Tables, create: bool) -> Result<(), Fault> {
-    if !tables.must_migrate(version(conn, tables)?, create)? {
-        return Ok(());
+    let found = version(conn, tables)?;
+    if tables.must_migrate(found, create)? {
+        let key = lock_key(tables);
+        conn.batch_execute(&format!("SELECT pg_advisory_lock({key})"))?;
+        let done = conn.in_transaction(|conn| migrate(conn, tables, create));
+        let freed = conn.batch_execute(&format!("SELECT pg_advisory_unlock({key})"));
+        done.map_err(|fault| tables.not_made(found, fault))?;
+        freed?;
     }
-    let key = lock_key(tables);
-    conn.batch_execute(&format!("SELECT pg_advisory_lock({key})"))?;
-    let done = conn.in_transaction(|conn| migrate(conn, tables, create));
-    let freed = conn.batch_execute(&format!("SELECT pg_advisory_unlock({key})"));
-    done.and(freed.map_err(Fault::from))
+    conn.batch_execute(&tables.rehearsal()).map_err(|error| tables.not_writable(error.into()))
 }
 
 /// Looks again: another process may have been faster.

@@ -7,6 +7,8 @@ use std::fmt;
 
 use sched_core::{Error, ErrorKind};
 
+use crate::error::Fault;
+
 /// The newest version this program knows; every database's migrations lead to it.
 pub(crate) const VERSION: i64 = 1;
 
@@ -37,6 +39,20 @@ impl Dialect {
             Self::Postgres => &[include_str!("../migrations/postgres/0001_jobs_and_runs.sql")],
             #[cfg(feature = "mysql")]
             Self::Mysql => &[include_str!("../migrations/mysql/0001_jobs_and_runs.sql")],
+        }
+    }
+
+    /// What a store does with its tables.
+    fn needed_rights(self) -> &'static str {
+        match self {
+            #[cfg(feature = "sqlite")]
+            Self::Sqlite => "to write the file and its directory",
+            #[cfg(feature = "postgres")]
+            Self::Postgres => {
+                "SELECT, INSERT, UPDATE and DELETE on each of them, and USAGE on their sequence"
+            }
+            #[cfg(feature = "mysql")]
+            Self::Mysql => "SELECT, INSERT, UPDATE and DELETE on each of them",
         }
     }
 
@@ -160,6 +176,49 @@ impl Tables {
             return Err(self.missing(found));
         }
         Ok(found < VERSION)
+    }
+
+    /// The migration failed: says what to do where the user has no right to it.
+    pub(crate) fn not_made(&self, found: i64, fault: Fault) -> Fault {
+        fault.explained(ErrorKind::InvalidConfig, |reason| {
+            format!(
+                "the tables \"{}_*\" cannot be made: {reason}; the user needs the right to create them, or turn \
+                 `create_schema` off and have another run:\n{}",
+                self.prefix,
+                self.ddl_after(found)
+            )
+        })
+    }
+
+    /// A first write failed: says which rights a store needs.
+    pub(crate) fn not_writable(&self, fault: Fault) -> Fault {
+        let read_only =
+            |reason: &str| format!("the tables \"{}_*\" cannot be written: {reason}", self.prefix);
+        let fault = fault.explained(ErrorKind::InvalidConfig, |reason| {
+            format!("{}; the user needs {}", read_only(reason), self.dialect.needed_rights())
+        });
+        fault.explained(ErrorKind::Unsupported, read_only)
+    }
+
+    /// Statements that change nothing, and fail where a store could not write.
+    pub(crate) fn rehearsal(&self) -> String {
+        const META: &str = "UPDATE {meta} SET value = value WHERE 1 = 0;";
+        let first = match self.dialect {
+            // A file can be written as a whole or not at all.
+            #[cfg(feature = "sqlite")]
+            Dialect::Sqlite => return self.sql(META),
+            #[cfg(feature = "postgres")]
+            Dialect::Postgres => "SELECT nextval('{tokens}');",
+            #[cfg(feature = "mysql")]
+            Dialect::Mysql => META,
+        };
+        let tables = ["{jobs}", "{runs}"].map(|table| {
+            format!(
+                "INSERT INTO {table} SELECT * FROM {table} WHERE 1 = 0; \
+                 UPDATE {table} SET state = state WHERE 1 = 0; DELETE FROM {table} WHERE 1 = 0;"
+            )
+        });
+        self.sql(&[first, &tables.concat()].concat())
     }
 
     /// Says that the tables were migrated.

@@ -7,6 +7,8 @@
 mod jobs;
 mod runs;
 
+use std::fs::File;
+use std::io;
 use std::time::Duration;
 
 use diesel::Connection;
@@ -48,9 +50,11 @@ impl Sqlite {
         if let Some(path) = path {
             // A first connection of its own: a pool would hide its error and try again for a long time.
             let mut conn = SqliteConnection::establish(path)
-                .map_err(|error| not_connected(error, &shown, |text| text))?;
+                .map_err(|error| tell_why(not_connected(error, &shown, |text| text), path))?;
             let ready = settings.apply(&mut conn).and_then(|()| log_ahead(&mut conn, config.times.busy));
-            ready.map_err(|error| Fault::from(error).into_error(&shown))?;
+            ready
+                .map_err(|error| Fault::from(error).into_error(&shown))
+                .map_err(|error| tell_why(error, path))?;
         }
         let is_file = path.is_some();
         let pool = Pool::builder()
@@ -61,7 +65,10 @@ impl Sqlite {
             .connection_customizer(Box::new(settings));
         let pool = if is_file { pool } else { pool.idle_timeout(None).max_lifetime(None) };
         let pool = pool.build_unchecked(Manager::new(path.unwrap_or(":memory:")));
-        Self::on(pool, config)
+        Self::on(pool, config).map_err(|error| match path {
+            Some(path) => tell_why(error, path),
+            None => error,
+        })
     }
 
     /// A database behind a pool, its tables made or checked.
@@ -154,11 +161,42 @@ impl sealed::Connection for SqliteConnection {
     }
 }
 
+/// SQLite does not say why a file does not open; the system does.
+fn tell_why(error: Error, path: &str) -> Error {
+    let text = error.to_string();
+    if !text.to_ascii_lowercase().contains("unable to open") {
+        return error;
+    }
+    let path = path.strip_prefix("file:").map_or(path, |uri| uri.split('?').next().unwrap_or(uri));
+    let (kind, why) = match File::options().append(true).open(path) {
+        Ok(_) => (error.kind(), "its directory has to be writable, too".to_owned()),
+        Err(why) => match why.kind() {
+            io::ErrorKind::ReadOnlyFilesystem => (ErrorKind::Unsupported, why.to_string()),
+            io::ErrorKind::PermissionDenied => (ErrorKind::InvalidConfig, why.to_string()),
+            _ => (error.kind(), why.to_string()),
+        },
+    };
+    Error::new(kind, format!("{text}: {why}")).with_source(error)
+}
+
 /// Makes what is missing, or says what to do.
 fn prepare(conn: &mut SqliteConnection, tables: &Tables, create: bool) -> Result<(), Fault> {
-    if !tables.must_migrate(version(conn, tables)?, create)? {
-        return Ok(());
+    match tables.must_migrate(version(conn, tables)?, create)? {
+        true => migrate(conn, tables, create),
+        false => rehearse(conn, tables),
     }
+    .map_err(|fault| tables.not_writable(fault))
+}
+
+/// Takes the lock for writing, which only a file that can be written has. That others hold it is no fault.
+fn rehearse(conn: &mut SqliteConnection, tables: &Tables) -> Result<(), Fault> {
+    match conn.batch_execute(&tables.rehearsal()) {
+        Err(error) if kind_of(&error) == ErrorKind::Unavailable => Ok(()),
+        done => Ok(done?),
+    }
+}
+
+fn migrate(conn: &mut SqliteConnection, tables: &Tables, create: bool) -> Result<(), Fault> {
     conn.immediate_transaction(|conn| {
         // Another process may have been faster.
         let found = version(conn, tables)?;

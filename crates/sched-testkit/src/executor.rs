@@ -42,6 +42,7 @@ macro_rules! executor_suite {
             executor_tells_of_timeouts,
             executor_shows_the_deadline,
             executor_shows_the_run,
+            executor_shutdown_when_told_of_an_end,
             executor_finishes_a_thousand_quick_runs,
             executor_refuses_when_closed,
             executor_restarts,

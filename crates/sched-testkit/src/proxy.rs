@@ -247,8 +247,13 @@ impl Line {
 pub fn assert_bounded_round_trips(store: &dyn JobStore, proxy: &Proxy) -> usize {
     // Connections are made and statements prepared only once.
     round_trips(store, proxy, 10, 0);
-    let few = round_trips(store, proxy, 10, 1_000);
-    let many = round_trips(store, proxy, 500, 2_000);
+    let measure = |base| (round_trips(store, proxy, 10, base), round_trips(store, proxy, 500, base + 1_000));
+    // On a busy machine a pause may be so long that a store tests its connection before it is used again.
+    let (few, many) = [1_000, 3_000]
+        .into_iter()
+        .map(measure)
+        .find(|(few, many)| few == many)
+        .unwrap_or_else(|| measure(5_000));
     assert_eq!(few, many, "round trips for 10 and for 500 jobs");
     few
 }

@@ -110,7 +110,7 @@ fn find(kind: &Kind) -> Option<String> {
         let reason = absence(kind);
         let required = env::var("SCHED_REQUIRE").unwrap_or_default();
         assert!(!is_required(&required, kind), "SCHED_REQUIRE={required}, but there is {reason}");
-        record_skip(&reason);
+        skipped(&reason);
     }
     url
 }
@@ -152,8 +152,12 @@ fn url_in_text(text: &str, kind: &Kind) -> Option<String> {
     text.lines().find_map(url).filter(|url| !url.is_empty())
 }
 
-/// Says that the calling test does not run, to the person and to `cargo xtask test`.
-fn record_skip(reason: &str) {
+/// Says that the calling test does not run and why, to the person and to `cargo xtask test`: for tests that need more
+/// of their surroundings than a server.
+///
+/// # Panics
+/// When the file that `SCHED_SKIPPED_FILE` names cannot be written.
+pub fn skipped(reason: &str) {
     // Written past the test harness, which hides what a passing test prints.
     let _ = writeln!(io::stderr(), "suite skipped: {reason}");
     let Some(file) = env::var_os("SCHED_SKIPPED_FILE").filter(|file| !file.is_empty()) else { return };

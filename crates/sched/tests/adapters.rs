@@ -2,14 +2,15 @@
 
 #![expect(clippy::unwrap_used, reason = "a failed step fails the test")]
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::Utc;
 use sched::{
-    BackgroundScheduler, BlockingScheduler, Error, ErrorKind, EventMask, Job, Scheduler, SchedulerBuilder,
-    Shutdown,
+    BackgroundScheduler, BlockingScheduler, Error, ErrorKind, EventMask, Executor, Job, Scheduler,
+    SchedulerBuilder, Shutdown,
 };
-use sched_executor_thread::DebugExecutor;
+use sched_executor_thread::{DebugExecutor, ThreadPoolExecutor};
 use sched_testkit::scheduler::Recorder;
 
 fn builder() -> SchedulerBuilder {
@@ -124,6 +125,33 @@ fn a_task_may_end_it<A: Adapter>() {
     assert!(!scheduler.is_running());
 }
 
+/// A listener of a run's end is part of the run: it may wait for everything else to end.
+fn a_listener_of_an_end_may_end_it<A: Adapter>() {
+    for executor in executors() {
+        let adapter = A::make(Scheduler::builder().with(|config| config.executor("default", executor)));
+        let scheduler = adapter.scheduler().clone();
+        let recorder = Recorder::listen(&scheduler, EventMask::SCHEDULER_SHUTDOWN);
+        let (own, (sender, ended)) = (scheduler.clone(), std::sync::mpsc::channel());
+        let stop = move |_: &sched::Event| drop(sender.send(own.shutdown(Shutdown::Wait)));
+        scheduler.add_listener(stop, EventMask::JOB_EXECUTED);
+        scheduler.add_job(Job::call_async(async || ()).id("a")).unwrap();
+        adapter.during(move |_| {
+            ended.recv_timeout(Duration::from_secs(20)).unwrap().unwrap();
+            recorder.wait_for_word("shutdown");
+        });
+        assert!(!scheduler.is_running());
+    }
+}
+
+fn executors() -> Vec<Arc<dyn Executor>> {
+    vec![
+        Arc::new(DebugExecutor::new()),
+        Arc::new(ThreadPoolExecutor::new(1)),
+        #[cfg(feature = "rayon")]
+        Arc::new(sched::prelude::RayonExecutor::new(1)),
+    ]
+}
+
 macro_rules! adapter_cases {
     ($module:ident, $adapter:ident: $($case:ident)*) => {
         mod $module {
@@ -138,6 +166,7 @@ adapter_cases! { blocking, BlockingScheduler:
     a_live_job_runs_when_it_is_due
     a_shutdown_is_told_and_the_scheduler_starts_again
     a_task_may_end_it
+    a_listener_of_an_end_may_end_it
 }
 
 adapter_cases! { background, BackgroundScheduler:
@@ -146,4 +175,5 @@ adapter_cases! { background, BackgroundScheduler:
     a_live_job_runs_when_it_is_due
     a_shutdown_is_told_and_the_scheduler_starts_again
     a_task_may_end_it
+    a_listener_of_an_end_may_end_it
 }

@@ -61,6 +61,8 @@ pub(crate) struct Engine {
     pub(super) is_queue_clear: bool,
     seen: Option<(DateTime<Utc>, Duration)>,
     next_upkeep: Duration,
+    /// Whether there may be results to delete.
+    is_cleaning: bool,
 }
 
 impl Engine {
@@ -72,8 +74,17 @@ impl Engine {
     ) -> Self {
         let backoff = Backoff::new(options.retry_interval);
         let sink = Arc::new(Sink { scheduler, lane });
-        let (uncommitted, seen, next_upkeep) = (None, None, Duration::ZERO);
-        Self { options, delivery, backoff, sink, uncommitted, is_queue_clear: false, seen, next_upkeep }
+        Self {
+            options,
+            delivery,
+            backoff,
+            sink,
+            uncommitted: None,
+            is_queue_clear: false,
+            seen: None,
+            next_upkeep: Duration::ZERO,
+            is_cleaning: false,
+        }
     }
 
     pub(crate) fn step(&mut self, scheduler: &Scheduler, lane: &Arc<Lane>) -> Result<Wake, Error> {
@@ -92,7 +103,7 @@ impl Engine {
             more = self.start_due(scheduler, lane, queue, now)?;
         }
         if let Some(queue) = queue {
-            self.keep_leases(scheduler, lane, queue)?;
+            more |= self.keep_leases(scheduler, lane, queue)?;
         }
         if more {
             return Ok(Wake::Again);
@@ -331,23 +342,27 @@ impl Engine {
         Ok(())
     }
 
-    /// Renews leases, takes over what others left, and deletes results whose time ended.
+    /// Renews leases, takes over what others left, and deletes a batch of results whose time ended; says whether there
+    /// may be more of these, which are then deleted turn by turn.
     fn keep_leases(
         &mut self,
         scheduler: &Scheduler,
         lane: &Arc<Lane>,
         queue: &dyn RunQueue,
-    ) -> Result<(), Error> {
+    ) -> Result<bool, Error> {
         scheduler.renew_leases(lane, Duration::ZERO)?;
         let monotonic = scheduler.inner.clock.monotonic();
-        if monotonic < self.next_upkeep {
-            return Ok(());
+        if monotonic >= self.next_upkeep {
+            self.next_upkeep = monotonic + self.options.lease / 3;
+            tell_removed_elsewhere(scheduler, lane, queue)?;
+            queue.reap()?;
+            self.is_cleaning = true;
         }
-        self.next_upkeep = monotonic + self.options.lease / 3;
-        tell_removed_elsewhere(scheduler, lane, queue)?;
-        queue.reap()?;
-        queue.cleanup(self.options.keep_runs, self.options.claim_batch)?;
-        Ok(())
+        if self.is_cleaning {
+            let batch = self.options.claim_batch;
+            self.is_cleaning = queue.cleanup(self.options.keep_runs, batch)? >= batch;
+        }
+        Ok(self.is_cleaning)
     }
 
     fn next_wake(&self, scheduler: &Scheduler, lane: &Lane, resting: &Resting<'_>) -> Result<Wake, Error> {

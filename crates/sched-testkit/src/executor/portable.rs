@@ -6,8 +6,8 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use parking_lot::Mutex;
 use sched_core::{
-    CancelReason, Capacity, ErrorKind, Grace, JobOptions, MissReason, Outcome, Run, RunReport, RunSink,
-    Shutdown, TaskErrorKind,
+    CancelReason, Capacity, ErrorKind, Executor, Grace, JobOptions, MissReason, Outcome, Run, RunId,
+    RunReport, RunSink, Shutdown, TaskErrorKind,
 };
 use serde_json::{Value, json};
 
@@ -217,6 +217,48 @@ pub fn executor_shows_the_run(fixture: ExecutorFixture) {
         assert_eq!((&seen["job"], &seen["attempt"]), (&json!(job_id("sample").as_str()), &json!(1)));
     }
     assert!(sched_core::current_run().is_none(), "a run is current only while it runs");
+    fixture.end();
+}
+
+/// A sink that shuts the executor down when it hears of an end.
+struct ClosingSink {
+    sink: Arc<RecordingSink>,
+    executor: Arc<dyn Executor>,
+    current: Mutex<Vec<Option<RunId>>>,
+}
+
+impl RunSink for ClosingSink {
+    fn now(&self) -> DateTime<Utc> {
+        self.sink.now()
+    }
+
+    fn started(&self, run: &Arc<Run>) {
+        RunSink::started(&*self.sink, run);
+    }
+
+    fn finished(&self, report: RunReport) {
+        self.current.lock().push(sched_core::current_run().map(|context| context.run().id));
+        self.executor.shutdown(Shutdown::Wait).expect("it shuts down");
+        self.sink.finished(report);
+    }
+}
+
+/// Whoever hears of a run's end is part of the run: it is the current one, and a shutdown from there does not wait for it.
+pub fn executor_shutdown_when_told_of_an_end(fixture: ExecutorFixture) {
+    for (number, name) in [(1, ECHO), (2, ECHO_LATER), (3, FAIL)] {
+        let sink = Arc::new(ClosingSink {
+            sink: Arc::clone(&fixture.sink),
+            executor: Arc::clone(&fixture.executor),
+            current: Mutex::default(),
+        });
+        let run =
+            sample_execution(number, task(name), json!([number]), Arc::clone(&sink) as Arc<dyn RunSink>);
+        fixture.submit([run]);
+        fixture.sink.report_of(run_id(number));
+        assert_eq!(*sink.current.lock(), [Some(run_id(number))], "{name}");
+        assert_eq!(fixture.executor.capacity(), Capacity::Free(0));
+        fixture.start();
+    }
     fixture.end();
 }
 

@@ -4,8 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sched_core::{
-    Delivery, Error, ErrorKind, Event, Job, NewRun, Role, RunFilter, RunState, Scheduler, SchedulerConfig,
-    Shutdown,
+    Delivery, Error, ErrorKind, Event, Job, NewRun, Role, RunState, Scheduler, SchedulerConfig, Shutdown,
 };
 use serde_json::{Value, json};
 
@@ -120,19 +119,6 @@ pub fn the_identity_is_given_once(fixture: &Fixture) -> Result<(), Error> {
     {
         assert_eq!(build(wrong).err().map(|error| error.kind()), Some(ErrorKind::InvalidConfig));
     }
-    Ok(())
-}
-
-/// Of finished runs the latest are kept, as many as the configuration says.
-pub fn finished_runs_are_kept_up_to_a_limit(fixture: &Fixture) -> Result<(), Error> {
-    let world = durable_with(fixture, |config| config.run_history(3))?;
-    world.add(Job::task(NOTE).id("a").trigger(Every::seconds(10)).result_ttl(HOUR))?;
-    world.run_for(100);
-    let kept = world.scheduler.get_runs(&RunFilter::default(), None)?;
-    let mut times: Vec<_> =
-        kept.iter().map(|row| (row.run.fire_time - crate::jobs::NOON).num_seconds()).collect();
-    times.sort_unstable();
-    assert!(times.len() <= 4 && times.last() == Some(&100), "{times:?}");
     Ok(())
 }
 

@@ -14,6 +14,7 @@ pub mod executors;
 pub mod firing;
 pub mod fixture;
 pub mod fleet;
+pub mod history;
 pub mod jobs;
 pub mod lifecycle;
 pub mod overlap;
@@ -231,13 +232,18 @@ macro_rules! scheduler_suite {
             who_runs_nothing_needs_no_executor
             a_named_scheduler_recovers_its_own
             the_identity_is_given_once
-            finished_runs_are_kept_up_to_a_limit
             leases_are_renewed_while_a_turn_is_stuck
             a_run_is_timed_while_its_loop_is_stuck
             a_graceful_stop_gives_leases_back_at_once
             a_run_that_shuts_down_has_its_end_written
             a_job_is_removed_after_its_last_run_elsewhere
             a_job_is_told_before_its_runs
+        }
+        $crate::scheduler_cases! { $make; history:
+            runs_are_listed_by_job_state_and_time
+            finished_runs_are_kept_up_to_a_limit
+            finished_runs_are_kept_for_a_time
+            old_runs_are_deleted_batch_by_batch
         }
         $crate::scheduler_cases! { $make; transfer:
             exported_jobs_work_where_they_are_imported
