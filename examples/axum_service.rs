@@ -62,7 +62,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 
 async fn list(State(scheduler): State<Shared>) -> Answer {
     let jobs = scheduler.get_jobs(None).await.map_err(failed)?;
-    Ok(jobs.iter().map(|job| format!("{job}\n")).collect())
+    Ok(jobs.iter().map(|job| format!("{}: {job}\n", job.id())).collect())
 }
 
 async fn pause(State(scheduler): State<Shared>, Path(id): Path<String>) -> Answer {

@@ -46,13 +46,12 @@ fn main() -> Result<(), sched::Error> {
 
     // The whole scheduler pauses and resumes, too. A job without a trigger runs once, as soon as it may.
     scheduler.pause()?;
+    let ends = scheduler.subscribe(EVENT_JOB_EXECUTED);
     scheduler.add_job(work::job().id("now"))?;
     scheduler.print_jobs(None, std::io::stdout())?;
     scheduler.resume()?;
     scheduler.wakeup();
-    while scheduler.get_job("now")?.is_some() {
-        std::thread::yield_now();
-    }
+    ends.next_within(Duration::from_secs(10));
 
     scheduler.remove_all_jobs(None)?;
     scheduler.shutdown(true)

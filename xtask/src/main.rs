@@ -35,6 +35,7 @@ Commands:
                          status                        print what there is
                          restart NAME...               start them again on their ports with their data
                          kill NAME...                  end them as a crash would
+  examples             build and run all examples, with servers where they can be had
   deps                 check who depends on whom, and the size of the minimal build
   tidy                 check the source rules
   chaos [--store S]... [--fleet] [--rounds N] [--seed N] ...
@@ -60,6 +61,7 @@ enum Request {
     Test(test::Options),
     Services(services::Request),
     Chaos(chaos::Options),
+    Examples,
     Deps,
     Tidy,
     Sim { arguments: Vec<OsString> },
@@ -95,6 +97,7 @@ fn perform(request: Request) -> Result<(), Failure> {
         Request::Test(options) => test::run(&workspace, options),
         Request::Services(request) => services::perform(&workspace, request),
         Request::Chaos(options) => chaos::run(&workspace, &options),
+        Request::Examples => examples::run(&workspace),
         Request::Deps => deps::check(&workspace),
         Request::Tidy => tidy::check(&workspace),
         Request::Sim { arguments } => sim::play(&workspace, arguments),
@@ -145,6 +148,7 @@ fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Request, Strin
         Some("test") => return Ok(Request::Test(test::parse(&rest)?)),
         Some("services") => return Ok(Request::Services(services::parse(&rest)?)),
         Some("chaos") => return Ok(Request::Chaos(chaos::parse(&rest)?)),
+        Some("examples") => Request::Examples,
         Some("deps") => Request::Deps,
         Some("tidy") => Request::Tidy,
         Some("help" | "--help" | "-h") => Request::Help,
@@ -192,6 +196,7 @@ mod tests {
             ("test", Request::Test(test::Options { keep: false })),
             ("test --keep", Request::Test(test::Options { keep: true })),
             ("services status", Request::Services(services::Request::Status)),
+            ("examples", Request::Examples),
             ("deps", Request::Deps),
             ("tidy", Request::Tidy),
             ("bench memory --quick", Request::Bench { names: names(&["memory", "--quick"]) }),

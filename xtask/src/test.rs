@@ -29,19 +29,31 @@ pub(crate) fn parse(arguments: &[OsString]) -> Result<Options, String> {
 
 /// Starts servers, runs all tests, stops the servers.
 pub(crate) fn run(workspace: &Workspace, options: Options) -> Result<(), Failure> {
+    with_servers(workspace, &services::all(), options, |directory, outcomes| {
+        run_suites(workspace, directory, outcomes)
+    })
+}
+
+/// Starts those servers that can be had, does some work, and stops what was started for it.
+pub(crate) fn with_servers(
+    workspace: &Workspace,
+    servers: &[&'static Server],
+    options: Options,
+    work: impl FnOnce(&Directory, &[(&'static Server, Outcome)]) -> Result<(), Failure>,
+) -> Result<(), Failure> {
     let required = services::required(&env::var("SCHED_REQUIRE").unwrap_or_default())
         .map_err(|message| Failure::new(format!("SCHED_REQUIRE: {message}")))?;
     let directory = Directory::of(workspace)?;
     let own_use = services::in_use(&directory)?;
     out::title("servers");
     let terms = Terms { install: true, temporary: !options.keep };
-    let outcomes = services::up(&directory, &services::all(), terms)?;
-    let tested = match absent_but_required(&outcomes, &required) {
+    let outcomes = services::up(&directory, servers, terms)?;
+    let worked = match absent_but_required(&outcomes, &required) {
         Some(failure) => Err(failure),
-        None => run_suites(workspace, &directory, &outcomes),
+        None => work(&directory, &outcomes),
     };
     let stopped = services::down_after_test(&directory, own_use);
-    tested.and(stopped)
+    worked.and(stopped)
 }
 
 fn run_suites(

@@ -392,7 +392,9 @@ impl CalendarIntervalBuilder {
         let invalid = |message: &str| Error::new(ErrorKind::InvalidTrigger, message);
         let Step { years, months, weeks, days } = self.step;
         if self.step == Step::default() {
-            return Err(invalid("the interval must be at least one day long"));
+            return Err(invalid(
+                "the interval must be at least one day long: give years, months, weeks or days",
+            ));
         }
         if [years, months, weeks, days].iter().any(|count| i64::from(*count) > MOST) {
             return Err(invalid("a unit of the interval is too large, expected at most 1000000"));

@@ -119,7 +119,13 @@ fn all_faults_are_told_at_once_with_paths_and_suggestions() {
         "executers": {},
         "timezone": "Europe/Berln",
         "claim_batch": 0,
-        "executors": { "default": { "type": "threadpol" }, "odd": 3, "bare": {}, "busy": { "type": "threadpool", "max_worker": 3 } },
+        "executors": {
+            "default": { "type": "threadpol" },
+            "odd": 3,
+            "bare": {},
+            "busy": { "type": "threadpool", "max_worker": 3 },
+            "green": { "class": "apscheduler.executors.gevent:GeventExecutor" },
+        },
         "job_stores": { "mongo": { "type": "mongodb" } },
         "job_defaults": { "max_instance": 1, "coalesce": "yep", "misfire_grace_time": 0 },
         "jobs": [{ "task": "nothing", "every": "5 parsecs", "executor": "nowhere" }],
@@ -133,9 +139,10 @@ fn all_faults_are_told_at_once_with_paths_and_suggestions() {
         ("executors.bare", "either \"type\" or \"class\" must be defined"),
         ("executors.busy.max_worker", "did you mean `max_workers`?"),
         ("job_defaults.max_instance", "did you mean `max_instances`?"),
-        ("job_defaults.coalesce", "expected a boolean or one of"),
-        ("job_defaults.misfire_grace_time", "expected a positive duration"),
-        ("jobs[0].every", "expected a positive duration"),
+        ("executors.green.class", "unknown class `apscheduler.executors.gevent:GeventExecutor`"),
+        ("job_defaults.coalesce", "expected a boolean or one of latest, earliest, all, got `yep`"),
+        ("job_defaults.misfire_grace_time", "or `none`, got `0`"),
+        ("jobs[0].every", "`1h 30m`), got `5 parsecs`"),
     ];
     // A build that has the store has nothing to tell of it.
     let unlinked = [("job_stores.mongo.type", "enable the cargo feature `mongodb`")];

@@ -94,7 +94,7 @@ pub(crate) fn all() -> Vec<&'static Server> {
 }
 
 /// The server of this name.
-pub(super) fn find(name: &str) -> Option<&'static Server> {
+pub(crate) fn find(name: &str) -> Option<&'static Server> {
     SERVERS.iter().find(|server| server.name == name)
 }
 

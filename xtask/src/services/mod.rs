@@ -13,11 +13,11 @@ mod recipes;
 mod start;
 mod state;
 
-pub(crate) use self::catalogue::{Server, all, required};
+pub(crate) use self::catalogue::{SERVERS, Server, all, find, required};
 pub(crate) use self::state::Directory;
 
 use self::{
-    catalogue::{SERVERS, find, select},
+    catalogue::select,
     install::Installer,
     state::{Entry, State, cannot, remove},
 };

@@ -226,7 +226,8 @@ impl<'a> Section<'a> {
         }
     }
 
-    fn read<T>(
+    /// Takes a value that `parse` understands; of any other the fault says what was expected, and what is there.
+    pub(crate) fn read<T>(
         &mut self,
         key: &'static str,
         expected: &str,

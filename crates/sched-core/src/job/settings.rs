@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use crate::config::Section;
+use crate::config::{Section, to_bool, to_duration};
 use crate::policy::{Coalesce, Grace, Overlap, Retain, TimeoutSlot};
 use crate::retry::Retry;
 
@@ -260,26 +260,22 @@ fn merge(over: Option<&Arc<Map<String, Value>>>, base: Option<&Arc<Map<String, V
 
 fn read_grace(section: &mut Section<'_>) -> Option<Grace> {
     const KEY: &str = "misfire_grace_time";
-    let value = section.value(KEY)?;
-    if value.as_str().is_some_and(|text| text.trim().eq_ignore_ascii_case("none")) {
-        return Some(Grace::Unlimited);
-    }
-    let limit = crate::config::to_duration(&value).filter(|limit| !limit.is_zero());
-    if limit.is_none() {
-        section.fault(KEY, "expected a positive duration (seconds, or text such as `1h 30m`) or `none`");
-    }
-    limit.map(Grace::Within)
+    let expected = "a positive duration (seconds, or text such as `1h 30m`) or `none`";
+    section.read(KEY, expected, |value| {
+        if value.as_str().is_some_and(|text| text.trim().eq_ignore_ascii_case("none")) {
+            return Some(Grace::Unlimited);
+        }
+        to_duration(value).filter(|limit| !limit.is_zero()).map(Grace::Within)
+    })
 }
 
 fn read_coalesce(section: &mut Section<'_>) -> Option<Coalesce> {
     const KEY: &str = "coalesce";
-    let value = section.value(KEY)?;
-    let word = value.as_str().and_then(|word| Coalesce::from_word(word.trim()));
-    let read = word.or_else(|| crate::config::to_bool(&value).map(Coalesce::from));
-    if read.is_none() {
-        section.fault(KEY, format!("expected a boolean or one of {}", Coalesce::WORDS.join(", ")));
-    }
-    read
+    let expected = format!("a boolean or one of {}", Coalesce::WORDS.join(", "));
+    section.read(KEY, &expected, |value| {
+        let word = value.as_str().and_then(|word| Coalesce::from_word(word.trim()));
+        word.or_else(|| to_bool(value).map(Coalesce::from))
+    })
 }
 
 fn read_timeout(section: &mut Section<'_>) -> Option<Duration> {

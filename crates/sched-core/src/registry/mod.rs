@@ -230,26 +230,21 @@ fn kind_alias(kind: PluginKind, section: &mut Section<'_>) -> Result<String, Err
         (None, Some(class)) => match known::alias_of_class(kind, &class) {
             Some(alias) => Some(alias.to_owned()),
             None if class.contains(':') => {
-                section
-                    .fault("class", format!("unknown class `{class}`, give the plug-in's alias as `type`"));
-                None
+                let message = format!("unknown class `{class}`, give the plug-in's alias as `type`");
+                return Err(fault(section.path_of("class"), message));
             }
             None => Some(class),
         },
         (None, None) => {
-            let fault = Fault {
-                path: section.path().to_owned(),
-                message: format!("either \"type\" or \"class\" must be defined for this {kind}"),
-                suggestion: None,
-            };
-            return Err(Error::from_faults(ErrorKind::InvalidConfig, vec![fault]));
+            let message = format!("either \"type\" or \"class\" must be defined for this {kind}");
+            return Err(fault(section.path().to_owned(), message));
         }
     };
-    resolved.ok_or_else(|| {
-        let path = section.path_of("type");
-        let message = format!("expected the alias of a {kind}");
-        Error::from_faults(ErrorKind::InvalidConfig, vec![Fault { path, message, suggestion: None }])
-    })
+    resolved.ok_or_else(|| fault(section.path_of("type"), format!("expected the alias of this {kind}")))
+}
+
+fn fault(path: String, message: String) -> Error {
+    Error::from_faults(ErrorKind::InvalidConfig, vec![Fault { path, message, suggestion: None }])
 }
 
 /// Collects plug-ins and tasks; [`build`](RegistryBuilder::build) checks that no name is taken twice.

@@ -49,10 +49,11 @@ impl Scheduler {
     pub fn import_jobs(&self, input: impl Read, store: &str) -> Result<usize, Error> {
         let corrupt = |error| Error::new(ErrorKind::Corrupt, "not an export of jobs").with_source(error);
         let value: serde_json::Value = serde_json::from_reader(input).map_err(corrupt)?;
-        match value.get("version").map(|version| version.as_u64() == Some(u64::from(EXPORT_VERSION))) {
-            Some(true) => {}
-            Some(false) => {
-                let message = format!("unrecognized version of an export, expected {EXPORT_VERSION}");
+        match value.get("version") {
+            Some(version) if version.as_u64() == Some(u64::from(EXPORT_VERSION)) => {}
+            Some(version) => {
+                let message =
+                    format!("unrecognized version {version} of an export, expected {EXPORT_VERSION}");
                 return Err(Error::new(ErrorKind::Corrupt, message));
             }
             None => return Err(Error::new(ErrorKind::Corrupt, "not an export of jobs: it has no version")),

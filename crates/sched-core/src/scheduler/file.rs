@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use crate::config::{BuildContext, Section};
+use crate::config::{BuildContext, Section, to_duration};
 use crate::executor::Executor;
 use crate::job::{Draft, JobBuilder, JobSettings, read_word};
 use crate::policy::ConflictPolicy;
@@ -175,17 +175,15 @@ fn read_trigger(section: &mut Section<'_>) -> Option<Arc<dyn crate::Trigger>> {
         section.fault(given[1], format!("a job has one trigger, but `{}` is given too", given[0]));
     }
     let short = |key: &'static str, section: &mut Section<'_>| {
-        let value = section.value(key)?;
         let config = match key {
-            "cron" => serde_json::json!({ "type": "crontab", "expr": value }),
-            "at" => serde_json::json!({ "type": "date", "run_date": value }),
-            _ => match crate::config::to_duration(&value).filter(|every| !every.is_zero()) {
-                Some(every) => serde_json::json!({ "type": "interval", "seconds": every.as_secs_f64() }),
-                None => {
-                    section.fault(key, "expected a positive duration (seconds, or text such as `1h 30m`)");
-                    return None;
-                }
-            },
+            "cron" => serde_json::json!({ "type": "crontab", "expr": section.value(key)? }),
+            "at" => serde_json::json!({ "type": "date", "run_date": section.value(key)? }),
+            _ => {
+                let expected = "a positive duration (seconds, or text such as `1h 30m`)";
+                let positive = |value: &Value| to_duration(value).filter(|every| !every.is_zero());
+                let every = section.read(key, expected, positive)?;
+                serde_json::json!({ "type": "interval", "seconds": every.as_secs_f64() })
+            }
         };
         let context = section.context();
         let built = context.registry.trigger(&section.path_of(key), config, context);

@@ -306,7 +306,11 @@ impl Scheduler {
         let explicit = draft.is_explicit();
         let job = draft.into_job(&target.defaults, self.inner.clock.now(), self.inner.seed)?;
         let answers = target.store.insert(std::slice::from_ref(&job), conflict)?;
-        let inserted = answers.into_iter().next().unwrap_or_else(|| Err(already_exists(job.id())))?;
+        let answer = answers.into_iter().next().unwrap_or_else(|| Err(already_exists(job.id())));
+        let inserted = answer.map_err(|error| match error.kind() {
+            ErrorKind::AlreadyExists => already_exists(job.id()),
+            _ => error,
+        })?;
         let job = match inserted {
             Inserted::Added => job,
             Inserted::Replaced if explicit => {
@@ -496,5 +500,9 @@ pub(crate) fn not_found(id: &str) -> Error {
 }
 
 pub(super) fn already_exists(id: &JobId) -> Error {
-    Error::new(ErrorKind::AlreadyExists, format!("job identifier \"{id}\" conflicts with an existing job"))
+    let message = format!(
+        "job identifier \"{id}\" conflicts with an existing job: `replace_existing` would replace it, \
+         `ConflictPolicy::Keep` would keep it"
+    );
+    Error::new(ErrorKind::AlreadyExists, message)
 }
