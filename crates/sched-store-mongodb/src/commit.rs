@@ -3,19 +3,18 @@
 //! There are no transactions here. The README, "How a commit is made", says why a crash between any two of these writes
 //! neither loses a run nor makes two of one. The number of commands does not depend on the number of jobs.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use chrono::{DateTime, Utc};
 use mongodb::bson::oid::ObjectId;
 use mongodb::bson::{Bson, RawArrayBuf, RawBson, RawDocumentBuf, doc, rawdoc};
 use sched_core::codec::{Codec, to_micros};
-use sched_core::{Advance, Claim, Committed, Error, JobCommit, Overlap, RunId};
+use sched_core::{Advance, Claim, Committed, Cursor, Error, JobCommit, Overlap, RunId};
 
-use crate::codec::{FINISHED, NewRun, PREPARED, QUEUED, Row, id_of_run};
-use crate::database::{Database, Search, Table, Verb};
-use crate::jobs;
-use crate::schema::UNFINISHED;
-use crate::settle::{bury, let_go};
+use crate::codec::{NewRun, PREPARED, QUEUED, RUNNING, Row, id_of_run};
+use crate::database::{CHUNK, Database, Search, Table, Verb, Wait};
+use crate::settle::let_go;
+use crate::{jobs, runs};
 
 /// A commit on its way.
 #[derive(Debug)]
@@ -63,9 +62,18 @@ pub(crate) fn commit(
     let mark = ObjectId::new();
     prepare(database, &mut steps, mark)?;
     let applied = advance(database, &steps, mark)?;
-    end(database, &steps, &applied, mark)?;
-    if steps.iter().any(|step| matches!(step.advance, Advance::Remove)) {
-        bury(database, &doc! { "removed": mark })?;
+    let is_removed = |(step, applied): &(&Step, &bool)| **applied && matches!(step.advance, Advance::Remove);
+    let removed: RawArrayBuf =
+        steps.iter().zip(&applied).filter(is_removed).map(|(step, _)| step.id()).collect();
+    // While its job is there, a committed run is let go by whoever finds it: only with the job's end it has to be durable.
+    let wait = if removed.is_empty() { Wait::UntilApplied } else { Wait::UntilDurable };
+    end(database, (&steps, &applied), mark, wait)?;
+    if !removed.is_empty() {
+        // All runs of these jobs were let go, those of earlier commits when the jobs were claimed. A document that comes
+        // back is marked still, and buried by the next upkeep.
+        let gone = rawdoc! { "_id": { "$in": removed }, "removed": mark };
+        let gone = [rawdoc! { "q": gone, "limit": 0 }];
+        database.write_and((Table::Jobs, Verb::Delete), &gone, Wait::UntilApplied)?.all(database.place())?;
     }
     Ok(steps.into_iter().zip(applied).map(|(step, is_applied)| step.answer(is_applied)).collect())
 }
@@ -99,16 +107,13 @@ fn admit(database: &Database, steps: &mut [Step]) -> Result<(), Error> {
 
 /// How many unfinished runs each of the jobs has.
 fn unfinished(database: &Database, ids: &[&str]) -> Result<HashMap<String, i64>, Error> {
-    let is_unfinished = doc! { "$gte": QUEUED, "$lt": FINISHED };
-    let stages = vec![
-        doc! { "$match": { "job": { "$in": ids }, "state": is_unfinished } },
-        doc! { "$group": { "_id": "$job", "count": { "$sum": 1_i64 } } },
-    ];
-    let counted = database.aggregate(Table::Runs, stages, Some(UNFINISHED))?;
-    Ok(counted
-        .iter()
-        .filter_map(|group| Some((group.get_str("_id").ok()?.to_owned(), group.get_i64("count").ok()?)))
-        .collect())
+    let mut counts = HashMap::new();
+    for row in runs::of_jobs(database, ids, &[QUEUED, RUNNING], doc! { "job": 1 })? {
+        if let Ok(Some(job)) = row.text("job") {
+            *counts.entry(job.to_owned()).or_insert(0) += 1;
+        }
+    }
+    Ok(counts)
 }
 
 /// A run that is there, by what must be unique of it.
@@ -172,19 +177,29 @@ fn prepare(database: &Database, steps: &mut [Step], mark: ObjectId) -> Result<()
     Ok(())
 }
 
+/// What becomes of jobs that are claimed under one token.
+#[derive(Debug, Default)]
+struct Advances<'a> {
+    go_on: Vec<(&'a str, &'a Cursor)>,
+    end: Vec<&'a str>,
+}
+
 /// Advances the jobs; says of each whether its claim was open. This is where a commit happens or does not.
 fn advance(database: &Database, steps: &[Step], mark: ObjectId) -> Result<Vec<bool>, Error> {
     let single: Vec<&Step> = steps.iter().filter(|step| !step.is_double).collect();
-    let statements: Vec<RawDocumentBuf> = single
-        .iter()
-        .map(|step| {
-            let to = match &step.advance {
-                Advance::To(cursor) => Some(cursor),
-                Advance::Remove => None,
-            };
-            jobs::advance(step.id(), step.token(), to, mark)
-        })
-        .collect();
+    let mut by_token: BTreeMap<i64, Advances<'_>> = BTreeMap::new();
+    for step in &single {
+        let advances = by_token.entry(step.token()).or_default();
+        match &step.advance {
+            Advance::To(cursor) => advances.go_on.push((step.id(), cursor)),
+            Advance::Remove => advances.end.push(step.id()),
+        }
+    }
+    let mut statements = Vec::new();
+    for (token, Advances { go_on, end }) in &by_token {
+        statements.extend(go_on.chunks(CHUNK).map(|jobs| jobs::advance(jobs, *token, mark)));
+        statements.extend(end.chunks(CHUNK).map(|jobs| jobs::advance_to_the_end(jobs, *token, mark)));
+    }
     let advanced = database.update(Table::Jobs, &statements)?;
     if advanced == single.len() {
         return Ok(steps.iter().map(|step| !step.is_double).collect());
@@ -202,14 +217,19 @@ fn advance(database: &Database, steps: &[Step], mark: ObjectId) -> Result<Vec<bo
 }
 
 /// Lets the runs of applied commits go, and deletes those of stale ones.
-fn end(database: &Database, steps: &[Step], applied: &[bool], mark: ObjectId) -> Result<(), Error> {
+fn end(
+    database: &Database,
+    (steps, applied): (&[Step], &[bool]),
+    mark: ObjectId,
+    wait: Wait,
+) -> Result<(), Error> {
     let ids = |wanted: bool| -> Vec<RawBson> {
         let steps = steps.iter().zip(applied).filter(|(_, applied)| **applied == wanted);
         steps.flat_map(|(step, _)| &step.runs).map(|run| id_of_run(run.run.id)).collect()
     };
     let (go, stay) = (ids(true), ids(false));
     if !go.is_empty() {
-        let_go(database, mark, &go)?;
+        let_go(database, mark, &go, wait)?;
     }
     if !stay.is_empty() {
         let stay: RawArrayBuf = stay.into_iter().collect();
