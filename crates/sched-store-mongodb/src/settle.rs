@@ -9,10 +9,12 @@ use std::collections::{HashMap, HashSet};
 
 use mongodb::bson::oid::ObjectId;
 use mongodb::bson::{Bson, Document, RawArrayBuf, RawBson, RawDocumentBuf, doc, rawdoc};
-use sched_core::{Error, ErrorKind};
+use sched_core::{Error, ErrorKind, FencingToken, RunId, RunWish};
 
-use crate::codec::{PREPARED, QUEUED, Row};
-use crate::database::{Database, Search, Table, Verb, Wait, raw_server_now, server_now};
+use crate::codec::{PREPARED, QUEUED, RUNNING, Row, id_of_run};
+use crate::database::{CHUNK, Database, Search, Table, Verb, Wait, lease_end, raw_server_now, server_now};
+use crate::places::OF_JOB;
+use crate::runs;
 use crate::schema::WAKES;
 
 /// A prepared run.
@@ -77,6 +79,46 @@ pub(crate) fn let_go(
     }
     database.write(Table::Runs, Verb::Delete, &taken)?.all(database.place())?;
     Ok(reply.changed)
+}
+
+/// Lets committed runs go as claimed by whoever commits, each in its job's first place; answers which of them are. The
+/// others wait: somebody else has let them go, or their place is taken.
+pub(crate) fn let_run(
+    database: &Database,
+    commit: ObjectId,
+    runs: &[RunId],
+    wish: &RunWish,
+) -> Result<HashSet<RunId>, Error> {
+    let ids: Vec<RawBson> = runs.iter().map(|run| id_of_run(*run)).collect();
+    let place = rawdoc! { "$concat": [OF_JOB, "$job", "#0"] };
+    let claim = rawdoc! {
+        "state": RUNNING,
+        "token": FencingToken::FIRST.0.cast_signed(),
+        "owner": { "$literal": &*wish.owner },
+        "wake": lease_end(wish.lease),
+        "attempt": 1_i64,
+        "places": [place],
+    };
+    let statements = ids.chunks(CHUNK).map(|ids| {
+        let ids: RawArrayBuf = ids.iter().cloned().collect();
+        rawdoc! {
+            "q": { "_id": { "$in": ids }, "state": PREPARED, "commit": commit },
+            "u": [{ "$set": claim.clone() }, { "$unset": "commit" }],
+            "multi": true,
+        }
+    });
+    let statements: Vec<RawDocumentBuf> = statements.collect();
+    let reply = database.write(Table::Runs, Verb::Update, &statements)?;
+    if let Some(other) = reply.refused.into_iter().find(|refused| !refused.is_duplicate()) {
+        return Err(other.into_error(database.place()));
+    }
+    if reply.changed == runs.len() {
+        return Ok(runs.iter().copied().collect());
+    }
+    let_go(database, commit, &ids, Wait::UntilDurable)?;
+    let mut claimed = runs::of_ids(runs.iter().copied());
+    claimed.extend(doc! { "state": RUNNING, "token": FencingToken::FIRST.0.cast_signed() });
+    Ok(runs::ids(database, Search::of(claimed))?.into_iter().collect())
 }
 
 /// Decides about the prepared runs that a filter finds: lets those go that are committed, deletes those that are dead.

@@ -15,7 +15,8 @@ use parking_lot::RwLock;
 use sched_core::codec::{Codec, from_micros};
 use sched_core::{
     Claim, ClaimRequest, ClaimedJob, Committed, ConflictPolicy, Error, ErrorKind, FencingToken, Inserted,
-    Job, JobCommit, JobCounts, JobFilter, JobId, JobStore, RunQueue, StoreContext, StoreTraits, StoredJob,
+    Job, JobCommit, JobCounts, JobFilter, JobId, JobStore, RunQueue, RunWish, StoreContext, StoreTraits,
+    StoredJob,
 };
 
 use crate::codec::{Row, decode_job, decode_stored, judge_job};
@@ -201,10 +202,11 @@ impl JobStore for MongoStore {
     }
 
     fn commit(&self, commits: Vec<JobCommit>) -> Result<Vec<Committed>, Error> {
-        self.call(|started| match commits.is_empty() {
-            true => Ok(Vec::new()),
-            false => commit::commit(&started.database, &started.codec, commits),
-        })
+        self.call(|started| started.commit(commits, None))
+    }
+
+    fn commit_and_claim(&self, commits: Vec<JobCommit>, wish: &RunWish) -> Result<Vec<Committed>, Error> {
+        self.call(|started| started.commit(commits, Some(wish)))
     }
 
     fn runs(&self) -> Option<&dyn RunQueue> {
@@ -270,6 +272,13 @@ impl Started {
             }
         }
         Ok(claimed)
+    }
+
+    fn commit(&self, commits: Vec<JobCommit>, wish: Option<&RunWish>) -> Result<Vec<Committed>, Error> {
+        match commits.is_empty() {
+            true => Ok(Vec::new()),
+            false => commit::commit(&self.database, &self.codec, commits, wish),
+        }
     }
 
     /// Looks at every quarantined row again: this program may know what another did not.
