@@ -1,9 +1,9 @@
 //! The server: one client, three collections, and the few commands by which everything is read and written.
 //!
 //! Writes are the commands `insert`, `update` and `delete` with many statements, unordered, acknowledged by a majority and
-//! journalled, whatever the URL says. Reads go to the primary.
+//! journalled, whatever the URL says, but for those that say otherwise. Reads go to the primary.
 
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,14 +12,21 @@ use mongodb::options::{
     ClientOptions, CollectionOptions, Hint, ReadConcern, ReadPreference, SelectionCriteria,
 };
 use mongodb::sync::{Client, Collection};
+use parking_lot::Mutex;
 use sched_core::{Error, ErrorKind};
 
 use crate::config::{Config, Names};
 use crate::error::{Reply, failed, is_duplicate};
 use crate::schema;
 
-/// The most statements of one command, and the most documents that are asked for at once.
-const CHUNK: usize = 1_000;
+/// The most statements of one command, the most documents of one statement, and the most that are asked for at once.
+pub(crate) const CHUNK: usize = 1_000;
+
+/// How many tokens are drawn at once.
+const TOKENS_AT_ONCE: i64 = 64;
+
+/// No token is as great: what a stranger has written into a document does not use them up.
+pub(crate) const TOKENS_END: i64 = 1 << 62;
 
 /// A command that has grown to so many bytes takes no further statement; the server takes 16 MiB.
 const CHUNK_BYTES: usize = 6 << 20;
@@ -85,21 +92,6 @@ impl Search {
     }
 }
 
-/// A token that no claim ever had, and the server's time at which it was drawn.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Stamp {
-    pub(crate) token: i64,
-    /// In microseconds; the server's clock counts milliseconds.
-    pub(crate) now: i64,
-}
-
-impl Stamp {
-    /// The last moment of a lease that begins now, in microseconds.
-    pub(crate) fn lease_end(self, lease: Duration) -> i64 {
-        self.now.saturating_add(lease_micros(lease))
-    }
-}
-
 /// A lease in microseconds, rounded up to what the server's clock counts.
 pub(crate) fn lease_micros(lease: Duration) -> i64 {
     i64::try_from(lease.as_micros().div_ceil(1_000).saturating_mul(1_000))
@@ -117,6 +109,28 @@ pub(crate) fn raw_server_now() -> RawDocumentBuf {
     rawdoc! { "$multiply": [{ "$toLong": "$$NOW" }, 1_000_i64] }
 }
 
+/// The last moment of a lease that begins now, in microseconds, in an expression.
+pub(crate) fn lease_end(lease: Duration) -> RawDocumentBuf {
+    rawdoc! { "$add": [raw_server_now(), lease_micros(lease)] }
+}
+
+/// In an expression, the value that stands at the same place as the document's `_id` among `ids`. The server makes a table
+/// of them, so that one statement with many values costs far less than many statements.
+pub(crate) fn value_by_id(ids: RawArrayBuf, values: RawArrayBuf) -> RawDocumentBuf {
+    let place = rawdoc! { "$indexOfArray": [{ "$literal": ids }, "$_id"] };
+    rawdoc! { "$arrayElemAt": [{ "$literal": values }, place] }
+}
+
+/// How long a write is waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wait {
+    /// Until a majority has it in its journal: nothing can undo it.
+    UntilDurable,
+    /// Until the primary has applied it. A crash may undo it, but then also every write that came after it to the same
+    /// primary: it is durable when a later one is.
+    UntilApplied,
+}
+
 /// An open database.
 #[derive(Debug, Clone)]
 pub(crate) struct Database {
@@ -125,6 +139,8 @@ pub(crate) struct Database {
     /// What errors say it is.
     place: Arc<str>,
     write_concern: RawDocumentBuf,
+    /// Tokens that were drawn and not used yet.
+    tokens: Arc<Mutex<Range<i64>>>,
 }
 
 impl Database {
@@ -141,7 +157,8 @@ impl Database {
         let client = Client::with_options(options).map_err(|error| failed(error, &place))?;
         let patience = i64::try_from(config.write_timeout.as_millis()).unwrap_or(i64::MAX);
         let write_concern = rawdoc! { "w": "majority", "j": true, "wtimeout": patience };
-        let database = Self { client, names: Arc::new(config.names.clone()), place, write_concern };
+        let (names, tokens) = (Arc::new(config.names.clone()), Arc::new(Mutex::new(0..0)));
+        let database = Self { client, names, place, write_concern, tokens };
         schema::prepare(&database, config.create_schema)?;
         Ok(database)
     }
@@ -255,11 +272,21 @@ impl Database {
         verb: Verb,
         statements: &[RawDocumentBuf],
     ) -> Result<Reply, Error> {
+        self.write_and((table, verb), statements, Wait::UntilDurable)
+    }
+
+    /// As [`write`](Self::write), and waits for it.
+    pub(crate) fn write_and(
+        &self,
+        (table, verb): (Table, Verb),
+        statements: &[RawDocumentBuf],
+        wait: Wait,
+    ) -> Result<Reply, Error> {
         let mut total = Reply::default();
         let mut first = 0;
         while first < statements.len() {
             let count = chunk(&statements[first..]);
-            let command = self.command(table, verb, &statements[first..first + count]);
+            let command = self.command((table, verb), &statements[first..first + count], wait);
             let database = self.client.database(&self.names.database);
             let reply = match database.run_raw_command(command).run() {
                 Ok(reply) => {
@@ -290,7 +317,12 @@ impl Database {
         self.write(table, Verb::Delete, &[rawdoc! { "q": filter, "limit": 0 }])?.all(&self.place)
     }
 
-    fn command(&self, table: Table, verb: Verb, statements: &[RawDocumentBuf]) -> RawDocumentBuf {
+    fn command(
+        &self,
+        (table, verb): (Table, Verb),
+        statements: &[RawDocumentBuf],
+        wait: Wait,
+    ) -> RawDocumentBuf {
         let mut list = RawArrayBuf::new();
         statements.iter().for_each(|statement| list.push(statement));
         let mut command = RawDocumentBuf::new();
@@ -302,37 +334,56 @@ impl Database {
         command.append(name, self.name(table));
         command.append(key, list);
         command.append(cstr!("ordered"), false);
-        command.append(cstr!("writeConcern"), &self.write_concern);
+        match wait {
+            Wait::UntilDurable => command.append(cstr!("writeConcern"), &self.write_concern),
+            Wait::UntilApplied => command.append(cstr!("writeConcern"), rawdoc! { "w": 1, "j": false }),
+        }
         command
     }
 
-    /// Draws a token.
-    pub(crate) fn stamp(&self) -> Result<Stamp, Error> {
-        let drawn = match self.draw() {
+    /// A token that no claim ever had, greater than `above`. Tokens are drawn many at once, so that most calls ask nobody.
+    pub(crate) fn token(&self, above: i64) -> Result<i64, Error> {
+        let mut tokens = self.tokens.lock();
+        tokens.start = tokens.start.max(above.saturating_add(1));
+        if tokens.is_empty() {
+            *tokens = self.draw(above)?;
+        }
+        let token = tokens.start;
+        tokens.start += 1;
+        Ok(token)
+    }
+
+    /// Waits until everything that was written before is durable.
+    pub(crate) fn wait_until_durable(&self) -> Result<(), Error> {
+        self.draw(0).map(drop)
+    }
+
+    /// Draws tokens that nobody has drawn before, greater than `above`, from the counter.
+    fn draw(&self, above: i64) -> Result<Range<i64>, Error> {
+        let drawn = match self.advance_counter(above) {
             // Somebody else has made the counter at the same moment.
-            Err(error) if is_duplicate(&error) => self.draw(),
+            Err(error) if is_duplicate(&error) => self.advance_counter(above),
             drawn => drawn,
         };
         let reply = drawn.map_err(|error| self.failed(error))?;
         let counter = reply.get_document("value").ok();
-        let token = counter.and_then(|counter| counter.get_i64("value").ok());
-        let now = counter.and_then(|counter| counter.get_datetime("now").ok());
-        match token.zip(now) {
-            Some((token, now)) => Ok(Stamp { token, now: now.timestamp_millis().saturating_mul(1_000) }),
-            None => {
+        match counter.and_then(|counter| counter.get_i64("value").ok()) {
+            Some(last) if last < TOKENS_END => Ok(last - TOKENS_AT_ONCE + 1..last + 1),
+            _ => {
                 Err(Error::new(ErrorKind::Corrupt, "the counter of tokens is no counter")
                     .in_context(&self.place))
             }
         }
     }
 
-    fn draw(&self) -> mongodb::error::Result<Document> {
-        let next = doc! { "$add": [{ "$ifNull": ["$value", 0_i64] }, 1_i64] };
+    fn advance_counter(&self, above: i64) -> mongodb::error::Result<Document> {
+        // A counter that is behind the documents was lost, as when a part of a backup was restored.
+        let last = doc! { "$max": [{ "$ifNull": ["$value", 0_i64] }, above] };
         let concern = Document::try_from(&*self.write_concern)?;
         self.run(doc! {
             "findAndModify": self.name(Table::Meta),
             "query": { "_id": schema::TOKENS },
-            "update": [{ "$set": { "value": next, "now": "$$NOW" } }],
+            "update": [{ "$set": { "value": { "$add": [last, TOKENS_AT_ONCE] } } }],
             "upsert": true,
             "new": true,
             "writeConcern": concern,
@@ -382,7 +433,7 @@ mod tests {
     fn leases_are_rounded_up_and_have_an_end() {
         assert_eq!(lease_micros(Duration::from_micros(1)), 1_000);
         assert_eq!(lease_micros(Duration::from_millis(500)), 500_000);
-        let end = Stamp { token: 1, now: 1 << 50 }.lease_end(Duration::MAX);
-        assert!(end > 1 << 60 && end < i64::MAX);
+        let longest = lease_micros(Duration::MAX);
+        assert!(longest > 1 << 60 && longest < i64::MAX - (1 << 60));
     }
 }

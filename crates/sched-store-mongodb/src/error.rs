@@ -12,6 +12,12 @@ use sched_core::{Error, ErrorKind};
 /// A unique index refuses a document.
 const DUPLICATE_KEY: i32 = 11_000;
 
+/// The user may not do that.
+const NO_RIGHTS: i32 = 13;
+
+/// The user is not known, or has another password.
+const WRONG_PASSWORD: i32 = 18;
+
 /// A statement of a write that was refused; the others were not affected.
 #[derive(Debug)]
 pub(crate) struct Refused {
@@ -82,8 +88,39 @@ impl Reply {
 
 /// The error of a call to the server at `place`.
 pub(crate) fn failed(error: DriverError, place: impl fmt::Display) -> Error {
-    let text = text_of(&error);
+    let text = match advice(&error) {
+        Some(advice) => format!("{}: {advice}", text_of(&error)),
+        None => text_of(&error),
+    };
     Error::new(kind_of(&error), text).in_context(place).with_source(error)
+}
+
+/// What to do about it, where that is known.
+fn advice(error: &DriverError) -> Option<&'static str> {
+    if let Some(code) = server_code(error) {
+        return advice_on_code(code);
+    }
+    match error.kind.as_ref() {
+        DriverKind::Authentication { .. } => advice_on_code(WRONG_PASSWORD),
+        DriverKind::ServerSelection { .. } => {
+            Some("is the server up, the address right, and `replicaSet` the name of its set, if it is one?")
+        }
+        _ => None,
+    }
+}
+
+fn advice_on_code(code: i32) -> Option<&'static str> {
+    match code {
+        NO_RIGHTS => Some("log in as a user with the role `readWrite` on this database"),
+        WRONG_PASSWORD | 8_000 => Some(
+            "the user or the password is wrong, or another database knows the user: name it as `authSource` in the URL, or as `auth_source`",
+        ),
+        10_107 | 13_435 => Some(
+            "it takes no writes now: name `replicaSet` and not only this member, so that the primary is found",
+        ),
+        79 | 100 => Some("every write waits for a majority of the members that keep data"),
+        _ => None,
+    }
 }
 
 /// The code by which the server refused, in whichever of its shapes the driver tells it.
@@ -147,7 +184,7 @@ fn kind_of_code(code: i32) -> ErrorKind {
         6 | 7 | 43 | 89 | 91 | 112 | 133 | 189 | 9_001 | 10_107 | 11_600 | 11_602 | 13_435 | 13_436
         | 14_031 | 16_500 => ErrorKind::Unavailable,
         // Credentials, rights, a write concern that the members cannot satisfy.
-        13 | 18 | 79 | 100 | 8_000 => ErrorKind::InvalidConfig,
+        NO_RIGHTS | WRONG_PASSWORD | 79 | 100 | 8_000 => ErrorKind::InvalidConfig,
         20 | 59 | 115 => ErrorKind::Unsupported,
         // A document that is too large.
         10_334 | 17_280 | 17_419 | 17_420 => ErrorKind::InvalidJob,

@@ -4,12 +4,15 @@
 //! more: it stays until the runs of its last commit were let go.
 
 use mongodb::bson::oid::ObjectId;
-use mongodb::bson::{Document, RawArrayBuf, RawBson, RawDocumentBuf, cstr, doc, rawdoc};
+use mongodb::bson::{Document, RawArrayBuf, RawDocumentBuf, cstr, doc, rawdoc};
 use sched_core::codec::to_micros;
 use sched_core::{ClaimRequest, Cursor, Error, Job, JobFilter, JobPosition, JobState};
 
 use crate::codec::{Row, append_cursor, append_spec};
-use crate::database::{Database, Search, Stamp, Table, Verb, server_now};
+use crate::database::{
+    CHUNK, Database, Search, TOKENS_END, Table, Verb, Wait, lease_end, raw_server_now, server_now,
+    value_by_id,
+};
 use crate::error::Refused;
 
 /// The document of a new job.
@@ -55,36 +58,46 @@ pub(crate) fn raw_ids(ids: &[&str]) -> RawArrayBuf {
 }
 
 /// Claims due jobs; answers their token and rows, in order.
-pub(crate) fn claim(database: &Database, request: &ClaimRequest) -> Result<Option<(Stamp, Vec<Row>)>, Error> {
+///
+/// It is not waited for until the claims are durable. Should a crash undo them, then what is committed under them is stale.
+pub(crate) fn claim(database: &Database, request: &ClaimRequest) -> Result<Option<(i64, Vec<Row>)>, Error> {
     let due = request.now.timestamp_micros();
     // `$expr` alone would be true without a lease too, but then a sparse index may answer, which has no such document.
     let is_free = doc! { "$or": [{ "until": null }, { "$expr": { "$lt": ["$until", server_now()] } }] };
-    let search = Search::of(doc! { "next_run": { "$lte": due }, "_id": { "$gte": "" }, "$and": [is_free] });
-    let order = doc! { "next_run": 1, "_id": 1 };
-    let found =
-        database.find(Table::Jobs, search.sorted(order).first(request.limit).only(doc! { "_id": 1 }))?;
+    let search = Search::of(doc! {
+        "next_run": { "$lte": due }, "_id": { "$gte": "" }, "token": { "$not": { "$gte": TOKENS_END } }, "$and": [is_free],
+    });
+    let search = search.sorted(doc! { "next_run": 1, "_id": 1 }).first(request.limit);
+    let found = database.find(Table::Jobs, search.only(doc! { "token": 1 }))?;
     let found: Vec<Row> = found.into_iter().map(Row).collect();
     let ids: Vec<&str> = found.iter().filter_map(Row::job_id).collect();
     if ids.is_empty() {
         return Ok(None);
     }
-    let stamp = database.stamp()?;
-    let is_free = rawdoc! { "until": { "$lt": stamp.now } };
-    let claimed = database.update(
-        Table::Jobs,
-        &[rawdoc! {
-            "q": { "_id": { "$in": raw_ids(&ids) }, "next_run": { "$lte": due }, "$or": [{ "until": null }, is_free] },
-            "u": { "$set": { "token": stamp.token, "owner": &*request.owner, "until": stamp.lease_end(request.lease) } },
-            "multi": true,
-        }],
-    )?;
-    if claimed == 0 {
+    let token = database.token(found.iter().map(Row::token).max().unwrap_or(0))?;
+    let claims = ids.chunks(CHUNK).map(|ids| claim_of(ids, (token, due), request)).collect::<Vec<_>>();
+    let claimed = database.write_and((Table::Jobs, Verb::Update), &claims, Wait::UntilApplied)?;
+    if claimed.all(database.place())? == 0 {
         return Ok(None);
     }
-    let won = Search::of(doc! { "_id": { "$in": ids }, "token": stamp.token });
+    let won = Search::of(doc! { "_id": { "$in": ids }, "token": token });
     let mut rows: Vec<Row> = database.find(Table::Jobs, won)?.into_iter().map(Row).collect();
     rows.sort_by_cached_key(|row| (row.number("next_run").ok().flatten(), row.job_id().map(str::to_owned)));
-    Ok(Some((stamp, rows)))
+    Ok(Some((token, rows)))
+}
+
+/// The statement that claims those of these jobs that are due and free. The token of a job grows, whoever claims it.
+fn claim_of(ids: &[&str], (token, due): (i64, i64), request: &ClaimRequest) -> RawDocumentBuf {
+    let has_ended = rawdoc! { "$expr": { "$lt": ["$until", raw_server_now()] } };
+    let owner = rawdoc! { "$literal": &*request.owner };
+    rawdoc! {
+        "q": {
+            "_id": { "$in": raw_ids(ids) }, "next_run": { "$lte": due }, "token": { "$not": { "$gte": token } },
+            "$or": [{ "until": null }, has_ended],
+        },
+        "u": [{ "$set": { "token": token, "owner": owner, "until": lease_end(request.lease) } }],
+        "multi": true,
+    }
 }
 
 /// Takes claimed rows that do not decode out of the schedule, and writes down why.
@@ -222,20 +235,41 @@ pub(crate) fn counts(database: &Database) -> Result<Vec<(String, usize)>, Error>
         .collect())
 }
 
-/// The statement that ends a claim and advances its job, or marks it as removed.
-pub(crate) fn advance(id: &str, token: i64, to: Option<&Cursor>, mark: ObjectId) -> RawDocumentBuf {
-    let mut set = rawdoc! { "committed": mark };
-    match to {
-        Some(cursor) => append_cursor(&mut set, cursor),
-        None => {
-            set.append(cstr!("removed"), mark);
-            set.append(cstr!("next_run"), RawBson::Null);
-        }
-    }
+/// The statement that ends claims under a token and advances their jobs, each to its own cursor.
+pub(crate) fn advance(jobs: &[(&str, &Cursor)], token: i64, mark: ObjectId) -> RawDocumentBuf {
+    let ids: RawArrayBuf = jobs.iter().map(|(id, _)| *id).collect();
+    let cursors = jobs.iter().map(|(_, cursor)| {
+        let mut fields = RawDocumentBuf::new();
+        append_cursor(&mut fields, cursor);
+        fields
+    });
+    let cursor = value_by_id(ids.clone(), cursors.collect());
+    let committed = rawdoc! { "$literal": { "committed": mark } };
     rawdoc! {
-        "q": { "_id": id, "token": token, "until": { "$exists": true } },
-        "u": { "$set": set, "$unset": { "owner": "", "until": "" } },
+        "q": claimed(ids, token),
+        "u": [
+            { "$replaceWith": { "$mergeObjects": ["$$ROOT", cursor, committed] } },
+            { "$unset": ["owner", "until"] },
+        ],
+        "multi": true,
     }
+}
+
+/// The statement that ends claims under a token and marks their jobs as removed.
+pub(crate) fn advance_to_the_end(jobs: &[&str], token: i64, mark: ObjectId) -> RawDocumentBuf {
+    rawdoc! {
+        "q": claimed(raw_ids(jobs), token),
+        "u": {
+            "$set": { "committed": mark, "removed": mark, "next_run": null },
+            "$unset": { "owner": "", "until": "" },
+        },
+        "multi": true,
+    }
+}
+
+/// Finds jobs that are claimed under a token.
+fn claimed(ids: RawArrayBuf, token: i64) -> RawDocumentBuf {
+    rawdoc! { "_id": { "$in": ids }, "token": token, "until": { "$exists": true } }
 }
 
 /// Inserts jobs; says which of them were refused.

@@ -19,7 +19,7 @@ use sched_core::{
 use crate::codec::{
     FINISHED, NewRun, QUEUED, RUNNING, Row, attempts, decode_record, decode_run, history, id_of_run, payload,
 };
-use crate::database::{Search, Stamp, Table, Verb, lease_micros};
+use crate::database::{Search, Table, Verb, Wait, lease_micros};
 use crate::places::{Limit, Taken, limits_of};
 use crate::runs::{self, Choice, Page};
 use crate::settle::{bury, settle, settle_ended};
@@ -163,8 +163,10 @@ impl Started {
         if request.limit == 0 || free.values().all(|places| *places == 0) {
             return Ok(Vec::new());
         }
-        settle_ended(&self.database)?;
-        runs::take_back(&self.database)?;
+        if runs::has_ended_leases(&self.database)? {
+            settle_ended(&self.database)?;
+            runs::take_back(&self.database)?;
+        }
         let mut claimed = Vec::new();
         for _ in 0..ATTEMPTS {
             let left = request.limit - claimed.len();
@@ -172,14 +174,15 @@ impl Started {
             if choices.is_empty() {
                 break;
             }
-            let stamp = self.database.stamp()?;
-            let lease = (stamp, &*request.owner, stamp.lease_end(request.lease));
-            let (won, lost_any) = runs::claim(&self.database, choices, lease)?;
+            let latest = choices.iter().map(|choice| choice.row.token()).max();
+            let token = self.database.token(latest.unwrap_or(0))?;
+            let (won, lost_any) =
+                runs::claim(&self.database, choices, (token, &request.owner, request.lease))?;
             for row in &won {
                 let places = row.text("executor").ok().flatten().and_then(|executor| free.get_mut(executor));
                 places.into_iter().for_each(|places| *places = places.saturating_sub(1));
             }
-            claimed.extend(self.decode(stamp, won));
+            claimed.extend(self.decode(token, won));
             if !lost_any || claimed.len() >= request.limit {
                 break;
             }
@@ -251,15 +254,14 @@ impl Started {
     }
 
     /// The claimed runs; those that do not decode are ended, so that they are not claimed for ever.
-    fn decode(&self, stamp: Stamp, rows: Vec<Row>) -> Vec<ClaimedRun> {
+    fn decode(&self, token: i64, rows: Vec<Row>) -> Vec<ClaimedRun> {
         let mut unreadable = Vec::new();
         let mut claimed = Vec::with_capacity(rows.len());
         for row in rows {
             let read = || {
                 let run = decode_run(&row, &self.codec, &self.context)?;
                 let attempt = attempts(&row)?.saturating_add(1);
-                let (token, history) =
-                    (FencingToken(stamp.token.cast_unsigned()), history(&row, &self.codec)?);
+                let (token, history) = (FencingToken(token.cast_unsigned()), history(&row, &self.codec)?);
                 Ok::<_, Error>(ClaimedRun { run, attempt, token, history })
             };
             match read() {
@@ -268,7 +270,7 @@ impl Started {
             }
         }
         if !unreadable.is_empty() {
-            match runs::set_aside(&self.database, stamp, &unreadable) {
+            match runs::set_aside(&self.database, token, &unreadable) {
                 Ok(runs) => tracing::warn!(runs, "runs that do not decode were set aside"),
                 Err(error) => tracing::warn!(%error, "runs that do not decode could not be set aside"),
             }
@@ -331,8 +333,12 @@ impl Started {
                 None => gone.entry(ending.token).or_default().push(ending.id),
             }
         }
-        statements.extend(gone.iter().map(|(token, ids)| ending_without_trace((ids, state), *token, mark)));
-        if self.database.update(Table::Runs, &statements)? < meant.len() {
+        let kept = self.database.update(Table::Runs, &statements)?;
+        let marks = gone.iter().map(|(token, ids)| ending_without_trace((ids, state), *token, mark));
+        let marks: Vec<RawDocumentBuf> = marks.collect();
+        // What is deleted next is durable as soon as its deletion is.
+        let marked = self.database.write_and((Table::Runs, Verb::Update), &marks, Wait::UntilApplied)?;
+        if kept + marked.all(self.database.place())? < meant.len() {
             let mut ours = runs::of_ids(meant);
             ours.insert("mark", mark);
             let ours: HashSet<RunId> = runs::ids(&self.database, Search::of(ours))?.into_iter().collect();
@@ -342,11 +348,37 @@ impl Started {
             ended = endings.iter().zip(ended).map(is_ours).collect();
         }
         if !gone.is_empty() {
-            let ids: RawArrayBuf = gone.values().flatten().map(|id| id_of_run(*id)).collect();
-            self.database
-                .delete(Table::Runs, rawdoc! { "_id": { "$in": ids }, "state": FINISHED, "mark": mark })?;
+            self.delete_marked(&gone, state, mark)?;
         }
         Ok(ended)
+    }
+
+    /// Deletes the runs that were marked, by the tokens of their claims.
+    ///
+    /// **Errors**: [`Unavailable`](ErrorKind::Unavailable) when a crash of the primary has undone the marks.
+    fn delete_marked(
+        &self,
+        gone: &HashMap<i64, Vec<RunId>>,
+        state: i32,
+        mark: ObjectId,
+    ) -> Result<(), Error> {
+        let ids: RawArrayBuf = gone.values().flatten().map(|id| id_of_run(*id)).collect();
+        let marked = rawdoc! { "_id": { "$in": ids }, "state": FINISHED, "mark": mark };
+        if self.database.delete(Table::Runs, marked)? == gone.values().map(Vec::len).sum::<usize>() {
+            return Ok(());
+        }
+        // Some were not ours to end, or somebody else has cleaned up already.
+        let open = self.found(gone.values().flatten().copied(), state)?;
+        let is_open = |(token, ids): (&i64, &Vec<RunId>)| {
+            ids.iter().any(|id| open.get(id).is_some_and(|found| found.token == *token))
+        };
+        match gone.iter().any(is_open) {
+            true => {
+                let message = "the primary has forgotten which runs had ended";
+                Err(Error::new(ErrorKind::Unavailable, message).in_context(self.database.place()))
+            }
+            false => Ok(()),
+        }
     }
 
     /// What changes when an attempt ends: the run is over, or is tried again.

@@ -3,8 +3,9 @@
 //! A claim is open while `state` is [`RUNNING`]; `wake` is when something is to happen to a run: it starts, its lease ends,
 //! or its time to live does.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use mongodb::bson::oid::ObjectId;
 use mongodb::bson::{Bson, Document, RawArrayBuf, RawBson, RawDocumentBuf, cstr, doc, rawdoc};
@@ -12,7 +13,9 @@ use sched_core::codec::to_micros;
 use sched_core::{Error, RunClaim, RunFilter, RunId, RunPhase};
 
 use crate::codec::{FINISHED, PREPARED, QUEUED, RUNNING, Row, id_of_run};
-use crate::database::{Database, Search, Stamp, Table, Verb, raw_server_now, server_now};
+use crate::database::{
+    CHUNK, Database, Search, TOKENS_END, Table, Verb, lease_end, raw_server_now, server_now, value_by_id,
+};
 use crate::places::{Limit, OF_JOB, OF_KEY, OF_TASK};
 use crate::schema::{UNFINISHED, WAITING, WAKES};
 
@@ -66,6 +69,7 @@ impl Page<'_> {
             "executor": { "$in": &self.executors },
             "scheduled": { "$lte": self.due },
             "task": { "$in": tasks },
+            "token": { "$not": { "$gte": TOKENS_END } },
         };
         let held_back = self.held_back();
         if !held_back.is_empty() {
@@ -106,14 +110,53 @@ impl Page<'_> {
     }
 }
 
+/// How many jobs are looked up one by one.
+const FEW_JOBS: usize = 16;
+
+/// How many runs are looked through for those of some jobs.
+const MANY_RUNS: usize = 2_000;
+
+/// The runs of these jobs in some states, with some fields.
+///
+/// Most jobs have none, and a look for nothing walks over all that was deleted nearby in the last minutes. Where there are
+/// not many runs in these states, they are all read instead, in one walk.
+pub(crate) fn of_jobs(
+    database: &Database,
+    jobs: &[&str],
+    states: &[i32],
+    fields: Document,
+) -> Result<Vec<Row>, Error> {
+    let states = doc! { "$in": states };
+    if jobs.len() > FEW_JOBS {
+        let mut with_job = fields.clone();
+        with_job.insert("job", 1);
+        let search = Search::of(doc! { "state": states.clone() }).only(with_job).first(MANY_RUNS).by(WAKES);
+        let found = database.find(Table::Runs, search)?;
+        if found.len() < MANY_RUNS {
+            let jobs: HashSet<&str> = jobs.iter().copied().collect();
+            let is_of_jobs = |row: &Row| row.text("job").ok().flatten().is_some_and(|job| jobs.contains(job));
+            return Ok(found.into_iter().map(Row).filter(is_of_jobs).collect());
+        }
+    }
+    // The upper bound is that of the index.
+    let filter = doc! { "job": { "$in": jobs }, "state": states, "$and": [{ "state": { "$lt": FINISHED } }] };
+    let found = database.find(Table::Runs, Search::of(filter).only(fields).by(UNFINISHED))?;
+    Ok(found.into_iter().map(Row).collect())
+}
+
 /// The places that leased runs of these jobs have taken, or all leased runs.
 pub(crate) fn leased(database: &Database, jobs: Option<&[String]>) -> Result<Vec<Row>, Error> {
-    let search = match jobs {
-        Some(jobs) => Search::of(doc! { "state": RUNNING, "job": { "$in": jobs } }).by(UNFINISHED),
-        None => Search::of(doc! { "state": RUNNING }).by(WAKES),
-    };
-    let found = database.find(Table::Runs, search.only(doc! { "places": 1 }))?;
-    Ok(found.into_iter().map(Row).collect())
+    let fields = doc! { "places": 1 };
+    match jobs {
+        Some(jobs) => {
+            let jobs: Vec<&str> = jobs.iter().map(String::as_str).collect();
+            of_jobs(database, &jobs, &[RUNNING], fields)
+        }
+        None => {
+            let search = Search::of(doc! { "state": RUNNING }).only(fields).by(WAKES);
+            Ok(database.find(Table::Runs, search)?.into_iter().map(Row).collect())
+        }
+    }
 }
 
 /// A waiting run as it was read, and the places it is to take.
@@ -123,41 +166,85 @@ pub(crate) struct Choice {
     pub(crate) places: Vec<String>,
 }
 
-/// Claims the chosen runs; says which of them were won, and whether any was lost to somebody else.
+impl Choice {
+    fn id(&self) -> RawBson {
+        self.row.0.get("_id").ok().flatten().map_or(RawBson::Null, RawBson::from)
+    }
+}
+
+/// Claims the chosen runs under a token; says which of them were won, and whether any was lost to somebody else.
 pub(crate) fn claim(
     database: &Database,
     choices: Vec<Choice>,
-    (stamp, owner, until): (Stamp, &str, i64),
+    (token, owner, lease): (i64, &str, Duration),
 ) -> Result<(Vec<Row>, bool), Error> {
-    let statements: Vec<RawDocumentBuf> = choices
+    // As long as nobody else has claimed a run, nothing else of it has changed since its latest claim.
+    let mut groups: BTreeMap<(i64, bool), Vec<&Choice>> = BTreeMap::new();
+    for choice in &choices {
+        groups.entry((choice.row.token(), choice.places.is_empty())).or_default().push(choice);
+    }
+    let groups: Vec<(i64, &[&Choice])> = groups
         .iter()
-        .map(|Choice { row, places }| {
-            let id = row.0.get("_id").ok().flatten().map_or(RawBson::Null, RawBson::from);
-            let mut set = rawdoc! { "state": RUNNING, "token": stamp.token, "owner": owner, "wake": until };
-            if !places.is_empty() {
-                set.append(cstr!("places"), places.iter().map(String::as_str).collect::<RawArrayBuf>());
-            }
-            // As long as nobody else has claimed it, nothing else of it has changed.
-            rawdoc! {
-                "q": { "_id": id, "state": QUEUED, "token": row.token() },
-                "u": { "$set": set, "$inc": { "attempt": 1_i64 } },
-            }
-        })
+        .flat_map(|((before, _), choices)| choices.chunks(CHUNK).map(|choices| (*before, choices)))
         .collect();
-    let reply = database.write(Table::Runs, Verb::Update, &statements)?;
-    if let Some(other) = reply.refused.into_iter().find(|refused| !refused.is_duplicate()) {
-        return Err(other.into_error(database.place()));
+    let statement = |(before, choices): (i64, &[&Choice])| {
+        rawdoc! {
+            "q": { "_id": { "$in": ids_of(choices) }, "state": QUEUED, "token": before },
+            "u": [{ "$set": claimed(choices, (token, owner, lease)) }],
+            "multi": true,
+        }
+    };
+    let statements: Vec<RawDocumentBuf> = groups.iter().map(|group| statement(*group)).collect();
+    let mut reply = database.write(Table::Runs, Verb::Update, &statements)?;
+    let refused = std::mem::take(&mut reply.refused);
+    if !refused.is_empty() {
+        // Others have taken some of the places. The server stops at the first run that it refuses, so that now each has a
+        // statement of its own.
+        let left = refused.iter().filter_map(|refused| groups.get(refused.index));
+        let each = left.flat_map(|(before, choices)| choices.chunks(1).map(|one| statement((*before, one))));
+        let again = database.write(Table::Runs, Verb::Update, &each.collect::<Vec<_>>())?;
+        reply.changed += again.changed;
+        if let Some(other) = again.refused.into_iter().find(|refused| !refused.is_duplicate()) {
+            return Err(other.into_error(database.place()));
+        }
     }
-    let rows = choices.into_iter().map(|choice| choice.row);
-    if reply.changed == statements.len() {
-        return Ok((rows.collect(), false));
+    let is_all = reply.changed == choices.len();
+    let rows: Vec<Row> = choices.into_iter().map(|choice| choice.row).collect();
+    if is_all {
+        return Ok((rows, false));
     }
-    let rows: Vec<Row> = rows.collect();
     let mut filter = of_ids(rows.iter().filter_map(Row::run_id));
-    filter.extend(doc! { "state": RUNNING, "token": stamp.token });
-    let won: Vec<RunId> = ids(database, Search::of(filter))?;
+    filter.extend(doc! { "state": RUNNING, "token": token });
+    let won: HashSet<RunId> = ids(database, Search::of(filter))?.into_iter().collect();
     let is_won = |row: &Row| row.run_id().is_some_and(|id| won.contains(&id));
     Ok((rows.into_iter().filter(is_won).collect(), true))
+}
+
+fn ids_of(choices: &[&Choice]) -> RawArrayBuf {
+    choices.iter().map(|choice| choice.id()).collect()
+}
+
+/// What a claim changes of these runs, which all have limits or all have none.
+fn claimed(choices: &[&Choice], (token, owner, lease): (i64, &str, Duration)) -> RawDocumentBuf {
+    let attempts = rawdoc! { "$cond": [{ "$isNumber": "$attempt" }, "$attempt", 0_i64] };
+    let mut set = rawdoc! {
+        "state": RUNNING,
+        "token": token,
+        "owner": { "$literal": owner },
+        "wake": lease_end(lease),
+        "attempt": { "$add": [attempts, 1_i64] },
+    };
+    if choices.iter().any(|choice| !choice.places.is_empty()) {
+        let places = |choice: &&Choice| choice.places.iter().map(String::as_str).collect::<RawArrayBuf>();
+        set.append(cstr!("places"), value_by_id(ids_of(choices), choices.iter().map(places).collect()));
+    }
+    set
+}
+
+/// Whether any lease on runs that are claimed or prepared has ended.
+pub(crate) fn has_ended_leases(database: &Database) -> Result<bool, Error> {
+    let ended = doc! { "state": { "$in": [PREPARED, RUNNING] }, "$expr": { "$lt": ["$wake", server_now()] } };
+    Ok(database.find_one(Table::Runs, Search::of(ended).only(doc! { "_id": 1 }).by(WAKES))?.is_some())
 }
 
 /// The ids of the runs that a search finds.
@@ -221,15 +308,16 @@ pub(crate) fn take_back(database: &Database) -> Result<Vec<RunId>, Error> {
 }
 
 /// Ends claimed runs whose documents do not decode. They are kept, for somebody to look at.
-pub(crate) fn set_aside(database: &Database, stamp: Stamp, rows: &[(Row, Vec<u8>)]) -> Result<usize, Error> {
+pub(crate) fn set_aside(database: &Database, token: i64, rows: &[(Row, Vec<u8>)]) -> Result<usize, Error> {
     let statements = rows.iter().filter_map(|(row, reason)| {
         let id = RawBson::from(row.0.get("_id").ok()??);
-        let mut set =
-            rawdoc! { "state": FINISHED, "outcome": "abandoned", "finished": stamp.now, "wake": i64::MAX };
-        set.append(cstr!("result"), crate::codec::payload(reason.clone()));
+        let set = rawdoc! {
+            "state": FINISHED, "outcome": "abandoned", "finished": raw_server_now(), "wake": i64::MAX,
+            "result": { "$literal": crate::codec::payload(reason.clone()) },
+        };
         Some(rawdoc! {
-            "q": { "_id": id, "token": stamp.token, "state": RUNNING },
-            "u": { "$set": set, "$unset": { "owner": "", "places": "" } },
+            "q": { "_id": id, "token": token, "state": RUNNING },
+            "u": [{ "$set": set }, { "$unset": ["owner", "places"] }],
         })
     });
     database.update(Table::Runs, &statements.collect::<Vec<_>>())

@@ -76,7 +76,8 @@ pub(crate) fn prepare(database: &Database, create: bool) -> Result<(), Error> {
     match (found_version(database)?, create) {
         (Some(found), _) if found > VERSION => {
             let message = format!(
-                "the collections have schema version {found}, newer than {VERSION}, the newest this program knows"
+                "the collections have schema version {found}, newer than {VERSION}, the newest this program \
+                 knows: update it, or give it a database of its own"
             );
             return Err(Error::new(ErrorKind::Unsupported, message).in_context(database.place()));
         }

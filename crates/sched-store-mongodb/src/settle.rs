@@ -9,11 +9,13 @@ use std::collections::{HashMap, HashSet};
 
 use mongodb::bson::oid::ObjectId;
 use mongodb::bson::{Bson, Document, RawArrayBuf, RawBson, RawDocumentBuf, doc, rawdoc};
-use sched_core::Error;
+use sched_core::{Error, ErrorKind, FencingToken, RunId, RunWish};
 
-use crate::codec::{PREPARED, QUEUED, Row};
-use crate::database::{Database, Search, Table, Verb, raw_server_now, server_now};
-use crate::schema::{UNFINISHED, WAKES};
+use crate::codec::{PREPARED, QUEUED, RUNNING, Row, id_of_run};
+use crate::database::{CHUNK, Database, Search, Table, Verb, Wait, lease_end, raw_server_now, server_now};
+use crate::places::OF_JOB;
+use crate::runs;
+use crate::schema::WAKES;
 
 /// A prepared run.
 #[derive(Debug)]
@@ -47,7 +49,12 @@ enum Verdict {
 }
 
 /// Lets committed runs go. One whose fire time is taken by now is dropped.
-pub(crate) fn let_go(database: &Database, commit: ObjectId, ids: &[RawBson]) -> Result<usize, Error> {
+pub(crate) fn let_go(
+    database: &Database,
+    commit: ObjectId,
+    ids: &[RawBson],
+    wait: Wait,
+) -> Result<usize, Error> {
     let update: RawArrayBuf =
         [rawdoc! { "$set": { "state": QUEUED, "wake": "$scheduled" } }, rawdoc! { "$unset": "commit" }]
             .into_iter()
@@ -55,7 +62,7 @@ pub(crate) fn let_go(database: &Database, commit: ObjectId, ids: &[RawBson]) -> 
     let list: RawArrayBuf = ids.iter().cloned().collect();
     let all = rawdoc! { "_id": { "$in": list }, "state": PREPARED, "commit": commit };
     let all = rawdoc! { "q": all, "u": update.clone(), "multi": true };
-    let reply = database.write(Table::Runs, Verb::Update, &[all])?;
+    let reply = database.write_and((Table::Runs, Verb::Update), &[all], wait)?;
     if reply.refused.is_empty() {
         return Ok(reply.changed);
     }
@@ -74,13 +81,53 @@ pub(crate) fn let_go(database: &Database, commit: ObjectId, ids: &[RawBson]) -> 
     Ok(reply.changed)
 }
 
+/// Lets committed runs go as claimed by whoever commits, each in its job's first place; answers which of them are. The
+/// others wait: somebody else has let them go, or their place is taken.
+pub(crate) fn let_run(
+    database: &Database,
+    commit: ObjectId,
+    runs: &[RunId],
+    wish: &RunWish,
+) -> Result<HashSet<RunId>, Error> {
+    let ids: Vec<RawBson> = runs.iter().map(|run| id_of_run(*run)).collect();
+    let place = rawdoc! { "$concat": [OF_JOB, "$job", "#0"] };
+    let claim = rawdoc! {
+        "state": RUNNING,
+        "token": FencingToken::FIRST.0.cast_signed(),
+        "owner": { "$literal": &*wish.owner },
+        "wake": lease_end(wish.lease),
+        "attempt": 1_i64,
+        "places": [place],
+    };
+    let statements = ids.chunks(CHUNK).map(|ids| {
+        let ids: RawArrayBuf = ids.iter().cloned().collect();
+        rawdoc! {
+            "q": { "_id": { "$in": ids }, "state": PREPARED, "commit": commit },
+            "u": [{ "$set": claim.clone() }, { "$unset": "commit" }],
+            "multi": true,
+        }
+    });
+    let statements: Vec<RawDocumentBuf> = statements.collect();
+    let reply = database.write(Table::Runs, Verb::Update, &statements)?;
+    if let Some(other) = reply.refused.into_iter().find(|refused| !refused.is_duplicate()) {
+        return Err(other.into_error(database.place()));
+    }
+    if reply.changed == runs.len() {
+        return Ok(runs.iter().copied().collect());
+    }
+    let_go(database, commit, &ids, Wait::UntilDurable)?;
+    let mut claimed = runs::of_ids(runs.iter().copied());
+    claimed.extend(doc! { "state": RUNNING, "token": FencingToken::FIRST.0.cast_signed() });
+    Ok(runs::ids(database, Search::of(claimed))?.into_iter().collect())
+}
+
 /// Decides about the prepared runs that a filter finds: lets those go that are committed, deletes those that are dead.
 /// Answers the jobs of which some are still open, as far as a majority knows.
 pub(crate) fn settle(database: &Database, filter: Document) -> Result<HashSet<String>, Error> {
     let mut filter = filter;
     filter.insert("state", PREPARED);
-    let index = if filter.contains_key("job") { UNFINISHED } else { WAKES };
-    let search = Search::of(filter).only(doc! { "job": 1, "commit": 1, "token": 1 }).by(index);
+    // Not by the jobs: of few prepared runs, most jobs have none, and each look for nothing walks over what was deleted.
+    let search = Search::of(filter).only(doc! { "job": 1, "commit": 1, "token": 1 }).by(WAKES);
     let found = database.find(Table::Runs, search)?;
     let prepared: Vec<Prepared> =
         found.into_iter().filter_map(|document| Prepared::read(&Row(document))).collect();
@@ -94,12 +141,29 @@ pub(crate) fn settle(database: &Database, filter: Document) -> Result<HashSet<St
     let mut committed: HashMap<ObjectId, Vec<RawBson>> = HashMap::new();
     of(Verdict::Committed).for_each(|run| committed.entry(run.commit).or_default().push(run.id.clone()));
     for (commit, ids) in committed {
-        let runs = let_go(database, commit, &ids)?;
+        let runs = let_go(database, commit, &ids, Wait::UntilDurable)?;
         tracing::info!(runs, "let runs go whose commit was left unfinished");
     }
     let deletes: Vec<_> = of(Verdict::Dead).map(|run| rawdoc! { "q": run.filter(), "limit": 1 }).collect();
     database.write(Table::Runs, Verb::Delete, &deletes)?.all(database.place())?;
     Ok(of(Verdict::Open).map(|run| run.job.clone()).collect())
+}
+
+/// Decides about the prepared runs of jobs that were claimed just now: from then on only this claim may commit runs of theirs.
+pub(crate) fn settle_claimed(database: &Database, jobs: &[&str]) -> Result<(), Error> {
+    let of_jobs = || doc! { "job": { "$in": jobs } };
+    if settle(database, of_jobs())?.is_empty() {
+        return Ok(());
+    }
+    // A majority does not know yet of the claim, or of what was committed before it.
+    database.wait_until_durable()?;
+    match settle(database, of_jobs())?.is_empty() {
+        true => Ok(()),
+        false => {
+            let message = "it is not known yet what was committed last";
+            Err(Error::new(ErrorKind::Unavailable, message).in_context(database.place()))
+        }
+    }
 }
 
 fn judge(database: &Database, prepared: &[Prepared]) -> Result<Vec<Verdict>, Error> {

@@ -15,13 +15,14 @@ use parking_lot::RwLock;
 use sched_core::codec::{Codec, from_micros};
 use sched_core::{
     Claim, ClaimRequest, ClaimedJob, Committed, ConflictPolicy, Error, ErrorKind, FencingToken, Inserted,
-    Job, JobCommit, JobCounts, JobFilter, JobId, JobStore, RunQueue, StoreContext, StoreTraits, StoredJob,
+    Job, JobCommit, JobCounts, JobFilter, JobId, JobStore, RunQueue, RunWish, StoreContext, StoreTraits,
+    StoredJob,
 };
 
 use crate::codec::{Row, decode_job, decode_stored, judge_job};
 use crate::config::{Config, MongoStoreBuilder};
 use crate::database::{Database, Search, Table, outside_of_runtimes};
-use crate::settle::{bury, settle};
+use crate::settle::{bury, settle, settle_claimed};
 use crate::{commit, jobs, runs, schema};
 
 /// How often a batch is begun anew when others change the same jobs at the same moment.
@@ -201,10 +202,11 @@ impl JobStore for MongoStore {
     }
 
     fn commit(&self, commits: Vec<JobCommit>) -> Result<Vec<Committed>, Error> {
-        self.call(|started| match commits.is_empty() {
-            true => Ok(Vec::new()),
-            false => commit::commit(&started.database, &started.codec, commits),
-        })
+        self.call(|started| started.commit(commits, None))
+    }
+
+    fn commit_and_claim(&self, commits: Vec<JobCommit>, wish: &RunWish) -> Result<Vec<Committed>, Error> {
+        self.call(|started| started.commit(commits, Some(wish)))
     }
 
     fn runs(&self) -> Option<&dyn RunQueue> {
@@ -245,17 +247,17 @@ impl Started {
         if request.limit == 0 {
             return Ok(Vec::new());
         }
-        let Some((stamp, rows)) = jobs::claim(&self.database, request)? else { return Ok(Vec::new()) };
+        let Some((token, rows)) = jobs::claim(&self.database, request)? else { return Ok(Vec::new()) };
         let ids: Vec<&str> = rows.iter().filter_map(Row::job_id).collect();
         // What their last commits left behind goes first: from now on only this claim may commit runs of theirs.
-        settle(&self.database, doc! { "job": { "$in": ids } })?;
-        let until = stamp.lease_end(request.lease).cast_unsigned();
+        settle_claimed(&self.database, &ids)?;
         let mut unreadable = Vec::new();
         let mut claimed = Vec::with_capacity(rows.len());
         for row in &rows {
             match decode_job(row, &self.codec, &self.context) {
                 Ok(job) => {
-                    let token = FencingToken(stamp.token.cast_unsigned());
+                    let until = row.number("until").ok().flatten().unwrap_or(0).cast_unsigned();
+                    let token = FencingToken(token.cast_unsigned());
                     let claim = Claim { id: job.id().clone(), token, slot: until };
                     claimed.push(ClaimedJob { job, claim });
                 }
@@ -263,13 +265,20 @@ impl Started {
             }
         }
         if !unreadable.is_empty() {
-            match jobs::quarantine(&self.database, stamp.token, &unreadable) {
+            match jobs::quarantine(&self.database, token, &unreadable) {
                 Ok(jobs) => tracing::warn!(jobs, "jobs that do not decode were quarantined"),
                 // Their leases end, and they are judged again.
                 Err(error) => tracing::warn!(%error, "jobs that do not decode could not be quarantined"),
             }
         }
         Ok(claimed)
+    }
+
+    fn commit(&self, commits: Vec<JobCommit>, wish: Option<&RunWish>) -> Result<Vec<Committed>, Error> {
+        match commits.is_empty() {
+            true => Ok(Vec::new()),
+            false => commit::commit(&self.database, &self.codec, commits, wish),
+        }
     }
 
     /// Looks at every quarantined row again: this program may know what another did not.

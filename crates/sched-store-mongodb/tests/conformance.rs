@@ -46,7 +46,7 @@ fn two_handles(
         let builder = with(MongoStore::builder(&url).database(&place.name));
         Arc::new(builder.build().expect("the configuration is right"))
     };
-    let fixture = StoreFixture::new(open()).with_peer(open()).with_server_clock();
+    let fixture = StoreFixture::new(open()).with_peer(open()).with_server_clock().with_claimed_commits();
     let of_runs = Arc::clone(&place);
     let fixture = fixture.with_corruption(move |id| place.spoil("jobs", id.as_str().into()));
     Some(fixture.with_run_corruption(move |id| {
