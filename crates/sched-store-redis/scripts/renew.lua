@@ -6,14 +6,30 @@ for at = 3, #ARGV, 2 do
   ids[#ids + 1] = ARGV[at]
   tokens[#tokens + 1] = ARGV[at + 1]
 end
-local claims = ask('HMGET', RUN_CLAIMS, ids)
 local lease_end, leases, replies = text(server_time() + ARGV[2]), {}, {}
-for at, id in ipairs(ids) do
-  local is_open = claims[at] and match(claims[at], '^%d+') == tokens[at]
-  replies[at] = is_open and 1 or 0
-  if is_open then
-    leases[#leases + 1] = lease_end
-    leases[#leases + 1] = id
+local named, count = {}, {}
+for at, group in ipairs(groups_of(ids, tokens)) do
+  replies[at] = group and 1 or 0
+  if group then
+    if not named[group] then
+      named[group], count[group] = {}, 0
+      leases[#leases + 1] = lease_end
+      leases[#leases + 1] = group
+    end
+    if not named[group][ids[at]] then count[group] = count[group] + 1 end
+    named[group][ids[at]] = true
+  end
+end
+-- Who is not named keeps the lease that there is, in a group of its own.
+for group, own in pairs(named) do
+  if call('SCARD', GROUP .. group) > count[group] then
+    local owner, present = call('HGET', RUN_OWNERS, group), call('ZSCORE', RUN_LEASES, group)
+    for _, id in ipairs(call('SMEMBERS', GROUP .. group)) do
+      if not own[id] then
+        call('SREM', GROUP .. group, id)
+        claim(group .. '/' .. id, owner or '', present or lease_end, { id })
+      end
+    end
   end
 end
 send('ZADD', RUN_LEASES, leases)

@@ -527,24 +527,27 @@ impl JobStore for RedisStore {
         let started = self.started()?;
         let encoded = commits.into_iter().map(|JobCommit { claim, advance, runs }| {
             let runs: Result<Vec<RunRow>, Error> =
-                runs.iter().map(|run| encode_run(&self.codec, run)).collect();
+                runs.iter().map(|run| encode_run(&self.codec, run, None)).collect();
             Ok((claim, advance, runs?))
         });
         let encoded = encoded.collect::<Result<Vec<_>, Error>>()?;
-        let answers =
-            self.write_all(&started, (&script::COMMIT, &[]), &encoded, |request, (claim, advance, runs)| {
+        let answers = self.write_all(
+            &started,
+            (&script::COMMIT, &["", ""]),
+            &encoded,
+            |request, (claim, advance, runs)| {
                 request.arg(claim.id.as_str()).number(claim.token.0);
                 match advance {
-                    Advance::Remove => request.arg("").arg(""),
-                    Advance::To(cursor) => {
-                        request.arg(encode_place(cursor)).arg(encode_cursor(cursor, claim.slot))
-                    }
+                    Advance::Remove => request.arg(""),
+                    Advance::To(cursor) => request.arg(encode_cursor(cursor, claim.slot)),
                 };
-                request.number(runs.len());
+                let kind = |run: &RunRow| if run.skips { 's' } else { 'q' };
+                request.arg(runs.iter().map(kind).collect::<String>());
                 for run in runs {
-                    request.arg(&run.id).arg(&run.record).arg(if run.skips { "skip" } else { "" });
+                    request.arg(&run.id).arg(&run.record);
                 }
-            })?;
+            },
+        )?;
         let committed = encoded.iter().zip(answers).map(|((_, _, runs), answer)| {
             Ok(match answer {
                 Value::Int(0) => Committed::Stale,
