@@ -157,14 +157,10 @@ for _, item in ipairs(back) do line_up(item.line, item.member) end
 local reply = { '', ids, {}, {}, mangled }
 if #ids > 0 then
   token = new_token()
-  local tokens = {}
-  for index, id in ipairs(ids) do
-    tokens[index * 2 - 1], tokens[index * 2] = id, token
-    reply[3][index] = records[id]
-  end
+  for index, id in ipairs(ids) do reply[3][index] = records[id] end
   reply[1], reply[4] = token, all_tries(ids)
   claim(token, owner, text(time + ARGV[5]), ids)
-  send('HSET', RUN_TOKENS, tokens)
+  note(ids, token)
   send('ZREM', RUN_IDS, ids)
   call('SET', REQUEST, token, 'PX', REMEMBERED)
 end

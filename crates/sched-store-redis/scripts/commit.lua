@@ -1,7 +1,7 @@
--- Commits claimed jobs. ARGV: who claims runs as they are queued ('' for nobody), the lease in microseconds; of each job id, token,
--- cursor ('' to remove it), and for each of its runs an `s` when it is skipped while the job is full, else a `q`; then of each
--- run id and record.
--- Answers 0 for a claim that is not open, else 1, or the positions of the runs that were skipped.
+-- Commits claimed jobs. ARGV: who claims runs as they are queued, the lease in microseconds; of each job id, token, cursor ('' to
+-- remove it), and for each of its runs an `s` when it is skipped while the job is full, else a `q`; then of each run id and
+-- record.
+-- Answers 0 for a claim that is not open, else 1, 2 when its run is claimed, or the positions of the runs that were skipped.
 local SKIP = byte('s')
 local past = answered()
 if past then return past end
@@ -15,7 +15,7 @@ end
 local open, end_claims = open_claims(ids, bases)
 local stayed, timed, cursors, removed, replies = 0, {}, {}, {}, {}
 local others, places = {}, {}
-local runs = new_batch(ARGV[2] ~= '' and function() return true end)
+local runs, job_of = new_batch(), {}
 for index = 1, count do
   local id, base = ids[index], bases[index]
   if not open[index] then
@@ -39,6 +39,7 @@ for index = 1, count do
     for run = 1, #kinds do
       local from = base + 2 + 2 * run
       add(runs, ARGV[from], ARGV[from + 1], byte(kinds, run) == SKIP and index)
+      job_of[#job_of + 1] = index
     end
   end
 end
@@ -48,10 +49,15 @@ send('ZADD', RUN_TIMES, timed)
 put(others, places)
 send('HDEL', CURSORS, removed)
 send('HDEL', JOBS, removed)
-for index, skipped in pairs(admit(runs)) do replies[index] = skipped end
-if next(runs.claimed) then
-  local lease_end = text(server_time() + ARGV[3])
-  for token, started in pairs(runs.claimed) do claim(match(token, '%d+'), ARGV[2], lease_end, started) end
+local skipped, started = admit(runs)
+for index, positions in pairs(skipped) do replies[index] = positions end
+for token, positions in pairs(started) do
+  local claimed = {}
+  for index, position in ipairs(positions) do
+    claimed[index] = runs.ids[position]
+    replies[job_of[position]] = 2
+  end
+  claim(first_group(token), ARGV[2], text(server_time() + ARGV[3]), claimed)
 end
 save()
 return answer(replies)

@@ -7,7 +7,8 @@ for at = 2, #ARGV, 3 do
   count = count + 1
   ids[count], tokens[count] = ARGV[at], ARGV[at + 1]
 end
-local groups, records = groups_once(ids, tokens), ask('HMGET', RUNS, ids)
+local records = ask('HMGET', RUNS, ids)
+local groups = groups_once(ids, tokens, records)
 local all, tries, time = read_all(records), all_tries(ids), server_time()
 local replies, left, left_groups, gone = {}, {}, {}, {}
 local again = { ids = {}, records = {}, changes = {} }

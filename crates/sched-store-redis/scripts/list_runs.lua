@@ -5,12 +5,6 @@
 local after, most, scan, wanted_job, wanted_task = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5], ARGV[6]
 local phase, from, till, only = ARGV[7], ARGV[8], ARGV[9], ARGV[10]
 
--- The group that has a run.
-local function group_of(id, record)
-  local token = call('HGET', RUN_TOKENS, id) or match(record or '', '^ *(%d+)') or ''
-  return groups_of({ id }, { token })[1]
-end
-
 local ids, last, held = { only }, '', {}
 if only == '' then
   ids = call('ZRANGEBYLEX', RUN_IDS, '(' .. after, '+', 'LIMIT', 0, scan)
@@ -29,7 +23,10 @@ if only == '' then
   last = is_full and ids[#ids] or ''
 end
 local records, endings, tries = ask('HMGET', RUNS, ids), ask('HMGET', ENDED, ids), ask('HMGET', TRIES, ids)
-if only ~= '' then held[only] = group_of(only, records[1]) end
+if only ~= '' then
+  local group = noted(ids, records)[1]
+  held[only] = group and call('SISMEMBER', GROUP .. group, only) == 1 and group
+end
 local rows = {}
 for at, id in ipairs(ids) do
   local class, job, fire = read(records[at])

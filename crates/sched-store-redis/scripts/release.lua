@@ -6,7 +6,7 @@ for at = 2, #ARGV, 2 do
   ids[#ids + 1] = ARGV[at]
   tokens[#tokens + 1] = ARGV[at + 1]
 end
-for at, group in ipairs(groups_once(ids, tokens)) do
+for at, group in ipairs(groups_once(ids, tokens, ask('HMGET', RUNS, ids))) do
   if group then
     local index = #own + 1
     own[index], groups[index], changes[index] = ids[at], group, {}

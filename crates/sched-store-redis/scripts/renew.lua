@@ -6,9 +6,30 @@ for at = 3, #ARGV, 2 do
   ids[#ids + 1] = ARGV[at]
   tokens[#tokens + 1] = ARGV[at + 1]
 end
+-- Records may be long: once is enough to look into each.
+local records = {}
+for at, group in ipairs(call('EXISTS', GROUPS) == 1 and ask('HMGET', GROUPS, ids) or {}) do records[at] = group and '' end
+local unknown, slots = {}, {}
+for at, id in ipairs(ids) do
+  if not records[at] then
+    unknown[#unknown + 1] = id
+    slots[#slots + 1] = at
+  end
+end
+for index, record in ipairs(ask('HMGET', RUNS, unknown)) do records[slots[index]] = record end
+local groups, fresh = groups_of(ids, tokens, records), {}
+for _, at in ipairs(slots) do
+  local group = groups[at]
+  if group then
+    fresh[group] = fresh[group] or {}
+    table.insert(fresh[group], ids[at])
+  end
+end
+for group, own in pairs(fresh) do note(own, group) end
+
 local lease_end, leases, replies = text(server_time() + ARGV[2]), {}, {}
 local named, count = {}, {}
-for at, group in ipairs(groups_of(ids, tokens)) do
+for at, group in ipairs(groups) do
   replies[at] = group and 1 or 0
   if group then
     if not named[group] then
@@ -28,6 +49,7 @@ for group, own in pairs(named) do
       if not own[id] then
         call('SREM', GROUP .. group, id)
         claim(group .. '/' .. id, owner or '', present or lease_end, { id })
+        note({ id }, group .. '/' .. id)
       end
     end
   end

@@ -4,9 +4,10 @@
 -- in the line of its executor and task, or is parked at a gate; while it is claimed it is in a group; when it is over, in
 -- ENDED. A line is ordered by bytes: priority (inverted, 8 hexadecimal digits), scheduled time (16), id.
 --
--- A group is what was claimed under one token and has one lease: its ids, its end in RUN_LEASES, its owner in RUN_OWNERS. A
--- run that is not renewed with the others gets a group of its own, "token/id". RUN_TOKENS has the tokens of runs that were
--- claimed out of the queue; a run that was queued as claimed has its first one in its record.
+-- A group is what was claimed at once and has one lease: its ids, its end in RUN_LEASES, its owner in RUN_OWNERS. It is named
+-- by the token, which for runs that were claimed as they were queued is FIRST with the token of the claim on their jobs
+-- behind it. A run that is not renewed with the others gets a group of its own. GROUPS says which group a run is in, unless
+-- its record does.
 --
 -- A gate lets so many claimed runs through at once: `j:` a job, `t:` a task, `k:` a key. CROWDS has the runs of jobs: the fire
 -- time of the only one with `c` (claimed) or `w`, or else the number that is claimed and, in units of UNIT, of all; GATES has
@@ -16,10 +17,13 @@
 
 local RUNS, RUN_IDS, FIRES = SPACE .. 'runs', SPACE .. 'run_ids', SPACE .. 'fires'
 local LINES, CROWDS, GATES, CROWDED = SPACE .. 'lines', SPACE .. 'crowds', SPACE .. 'gates', SPACE .. 'crowded'
-local RUN_LEASES, RUN_OWNERS, RUN_TOKENS = SPACE .. 'run_leases', SPACE .. 'run_owners', SPACE .. 'run_tokens'
+local RUN_LEASES, RUN_OWNERS, GROUPS = SPACE .. 'run_leases', SPACE .. 'run_owners', SPACE .. 'groups'
 local TRIES, ENDED, KEPT, ENDS = SPACE .. 'tries', SPACE .. 'ended', SPACE .. 'kept', SPACE .. 'ends'
 local GROUP, WAITING, PARKED = SPACE .. 'group:', SPACE .. 'waiting:', SPACE .. 'parked:'
 local UNIT = 1048576
+
+-- The token of runs that were claimed as they were queued.
+local FIRST = '1'
 
 -- Stands in lists for a gate that a run does not have; it is always open.
 local NO_GATE = ''
@@ -30,8 +34,8 @@ local function names(line)
   if length then return sub(rest, 1, tonumber(length)), sub(rest, length + 2) end
 end
 
--- A record is the token under which it was queued as claimed (20 bytes, or blanks), its place (24), the lengths of the class
--- and of the job's id, these two, the fire time (16), and the payload. A class is what runs of a job, and mostly of a task,
+-- A record is the token of the claim on its job if it was to be claimed as it was queued (20 bytes, or blanks), its place (24),
+-- the lengths of the class and of the job's id, these two, the fire time (16), and the payload. A class is what runs of a job, and mostly of a task,
 -- have in common: the limits of job and key, the time to live, the line, the key.
 local PLACE, LENGTHS, CLASS, FIRE = 21, 45, 49, 16
 
@@ -249,26 +253,15 @@ local function free(gate, to)
   if call('EXISTS', key) == 0 then call('SREM', CROWDED, gate) end
 end
 
--- Runs to be queued. `may_start` says of a class whether a run of it may be claimed as it is queued.
-local function new_batch(may_start)
-  return { ids = {}, records = {}, skips = {}, may_start = may_start, claimed = {} }
+-- Runs to be queued.
+local function new_batch()
+  return { ids = {}, records = {}, skips = {} }
 end
 
 -- `group`: runs of one group are skipped together when their job is full; false when they never are.
 local function add(batch, id, record, group)
   local at = #batch.ids + 1
   batch.ids[at], batch.records[at], batch.skips[at] = id, record, group or false
-end
-
--- Claims a run that is about to be queued, when a claim may be made and its gates are open.
-local function is_started(batch, record, class, job)
-  if not batch.may_start or byte(record, PLACE - 1) == BLANK then return false end
-  if not gates[class.task] or not gates[class.key] then look_at({ class.task, class.key }) end
-  if not batch.may_start(class) then return false end
-  if inside_job(job) >= class.most or class.key ~= NO_GATE and gates[class.key] >= class.most_key then return false end
-  change(class.task, 1)
-  change(class.key, 1)
-  return true
 end
 
 -- Which fire times of jobs are taken, but for those of only runs.
@@ -280,10 +273,11 @@ local function taken_fires(jobs, fires)
 end
 
 -- Queues runs, except those whose id, or job and fire time, are there. Answers for each group the positions of those that
--- were skipped. A place that was free before the group is enough for all of it. To be followed by `save`.
+-- were skipped, and the positions in the batch of those that wish to be claimed and are the only ones of their jobs, by the
+-- token of the claim on their jobs. A place that was free before the group is enough for all of it. To be followed by `save`.
 local function admit(batch)
-  local ids, records, skipped = batch.ids, batch.records, {}
-  if #ids == 0 then return skipped end
+  local ids, records, skipped, started = batch.ids, batch.records, {}, {}
+  if #ids == 0 then return skipped, started end
   local of, jobs, fires = {}, {}, {}
   for at = 1, #ids do of[at], jobs[at], fires[at] = read(records[at]) end
   look_at_jobs(jobs)
@@ -310,15 +304,14 @@ local function admit(batch)
       count = count + 2
       rows[count - 1], rows[count] = id, record
       known[id] = true
-      local starts = is_started(batch, record, class, job)
+      local starts = byte(record, PLACE - 1) ~= BLANK and not crowd
       if starts then
         local token = sub(record, 1, PLACE - 1)
-        local list = batch.claimed[token]
-        if not list then
-          list = {}
-          batch.claimed[token] = list
-        end
-        list[#list + 1] = id
+        local list = started[token] or {}
+        started[token] = list
+        list[#list + 1] = at
+        if not gates[class.task] then look_at({ class.task }) end
+        change(class.task, 1)
       else
         indexed[#indexed + 1] = '0'
         indexed[#indexed + 1] = id
@@ -329,7 +322,7 @@ local function admit(batch)
   end
   send('HSET', RUNS, rows)
   send('ZADD', RUN_IDS, indexed)
-  return skipped
+  return skipped, started
 end
 
 -- The number of attempts so far and the history, as they are stored.
@@ -345,44 +338,69 @@ local function all_tries(ids)
 end
 
 -- Puts runs that wait nowhere any more into a group.
-local function claim(token, owner, lease_end, ids)
-  if #ids == 0 then return end
-  send('SADD', GROUP .. token, ids)
-  call('ZADD', RUN_LEASES, lease_end, token)
-  call('HSET', RUN_OWNERS, token, owner)
+local function claim(group, owner, lease_end, ids)
+  send('SADD', GROUP .. group, ids)
+  call('ZADD', RUN_LEASES, lease_end, group)
+  call('HSET', RUN_OWNERS, group, owner)
+end
+
+-- Notes the group of runs whose records do not say it.
+local function note(ids, group)
+  local list = {}
+  for at = 1, #ids do list[at * 2 - 1], list[at * 2] = ids[at], group end
+  send('HSET', GROUPS, list)
+end
+
+-- The group that a token of a claim on jobs, as it is in a record, stands for.
+local function first_group(token)
+  return FIRST .. ':' .. (match(token, '%d+') or '')
+end
+
+-- The group that each run may be in, as GROUPS or its record says; false where neither does.
+local function noted(ids, records)
+  local groups = call('EXISTS', GROUPS) == 1 and ask('HMGET', GROUPS, ids) or {}
+  local by_token = {}
+  for at = 1, #ids do
+    local record = records[at]
+    if not groups[at] and record and byte(record, PLACE - 1) ~= BLANK then
+      local token = sub(record, 1, PLACE - 1)
+      by_token[token] = by_token[token] or first_group(token)
+      groups[at] = by_token[token]
+    end
+    groups[at] = groups[at] or false
+  end
+  return groups
 end
 
 -- The group of each claim that is open, by position; false for others.
-local function groups_of(ids, tokens)
-  local groups, by_token = {}, {}
+local function groups_of(ids, tokens, records)
+  local groups, of_group = noted(ids, records), {}
   for at = 1, #ids do
-    local token = tokens[at]
-    local list = by_token[token]
-    if not list then
-      list = {}
-      by_token[token] = list
+    local group = groups[at]
+    if group then
+      local list = of_group[group]
+      if not list then
+        list = { token = match(group, '^%d+'), ids = {}, places = {} }
+        of_group[group] = list
+      end
+      if list.token == tokens[at] then
+        local index = #list.ids + 1
+        list.ids[index], list.places[index] = ids[at], at
+      end
+      groups[at] = false
     end
-    list[#list + 1] = at
   end
-  for token, list in pairs(by_token) do
-    local own = ids
-    if #list < #ids then
-      own = {}
-      for index, at in ipairs(list) do own[index] = ids[at] end
-    end
-    local found = ask('SMISMEMBER', GROUP .. token, own)
-    for index = 1, #list do
-      local id, group = own[index], found[index] == 1 and token
-      if not group and call('EXISTS', GROUP .. token .. '/' .. id) == 1 then group = token .. '/' .. id end
-      groups[list[index]] = group or false
+  for group, list in pairs(of_group) do
+    for index, is_in in ipairs(ask('SMISMEMBER', GROUP .. group, list.ids)) do
+      groups[list.places[index]] = is_in == 1 and group
     end
   end
   return groups
 end
 
 -- The same, but of a claim that is named twice only the first is open.
-local function groups_once(ids, tokens)
-  local groups, seen = groups_of(ids, tokens), {}
+local function groups_once(ids, tokens, records)
+  local groups, seen = groups_of(ids, tokens, records), {}
   for at = 1, #ids do
     local id = ids[at]
     if groups[at] then
@@ -415,7 +433,7 @@ local function leave_groups(ids, groups)
       send('SREM', key, list)
     end
   end
-  if call('EXISTS', RUN_TOKENS) == 1 then send('HDEL', RUN_TOKENS, ids) end
+  if call('EXISTS', GROUPS) == 1 then send('HDEL', GROUPS, ids) end
 end
 
 -- What records say, by position, and a look at their jobs and gates; false for the class of a record that is none.

@@ -6,7 +6,7 @@ for at = 2, #ARGV, 3 do
 end
 local own, own_groups, endings, times, time = {}, {}, {}, {}, text(server_time())
 local tries = all_tries(ids)
-for at, group in ipairs(groups_once(ids, tokens)) do
+for at, group in ipairs(groups_once(ids, tokens, ask('HMGET', RUNS, ids))) do
   if group then
     local index = #own + 1
     own[index], own_groups[index], times[index] = ids[at], group, time

@@ -9,7 +9,7 @@ use chrono::{DateTime, Utc};
 use sched_core::codec::{Codec, RunHead, from_micros, to_micros};
 use sched_core::{
     Attempt, Cursor, Error, ErrorKind, FencingToken, Job, JobId, JobStatus, Outcome, Overlap, QueuedRun,
-    RunRecord, RunState, StoreContext, StoredJob,
+    RunId, RunRecord, RunState, StoreContext, StoredJob,
 };
 
 /// Where a job is kept: under its run time, or in the set of its state.
@@ -93,6 +93,7 @@ pub(crate) fn from_sortable(text: &str) -> Result<DateTime<Utc>, Error> {
 /// A run as it is sent.
 #[derive(Debug)]
 pub(crate) struct RunRow {
+    pub(crate) run: RunId,
     pub(crate) id: String,
     pub(crate) record: Vec<u8>,
     /// Whether it is skipped when its job is full.
@@ -100,7 +101,7 @@ pub(crate) struct RunRow {
     pub(crate) fire_time: DateTime<Utc>,
 }
 
-/// A job's run, of any length; with the token under which it is claimed if it is claimed at once.
+/// A job's run, of any length; with the token of the claim on its job when it is to be claimed at once.
 ///
 /// **Errors**: [`InvalidJob`](ErrorKind::InvalidJob) for a closure, and for names that no key can hold.
 pub(crate) fn encode_run(
@@ -158,7 +159,7 @@ fn row_of(run: &QueuedRun, token: Option<FencingToken>, payload: &[u8]) -> Resul
     }
     record.extend_from_slice(payload);
     let skips = !job.is_empty() && options.overlap == Overlap::Skip;
-    Ok(RunRow { id: run.id.to_string(), record, skips, fire_time: run.fire_time })
+    Ok(RunRow { run: run.id, id: run.id.to_string(), record, skips, fire_time: run.fire_time })
 }
 
 /// A duration in microseconds, as long as Lua's numbers are exact with a time added.
