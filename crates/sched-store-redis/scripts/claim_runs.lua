@@ -6,12 +6,11 @@ local due, limit, owner = ARGV[2], tonumber(ARGV[3]), ARGV[4]
 
 local token = call('GET', REQUEST)
 if token then
-  local claimed = call('ZRANGE', RUN_LEASES, 0, -1)
-  local claims, ids = ask('HMGET', RUN_CLAIMS, claimed), {}
-  for at, id in ipairs(claimed) do
-    if claims[at] and match(claims[at], '^%d+') == token then ids[#ids + 1] = id end
-  end
-  return { token, ids, ask('HMGET', RUNS, ids), ask('HMGET', TRIES, ids), {} }
+  local held, ids = call('SMEMBERS', GROUP .. token), {}
+  for index, record in ipairs(ask('HMGET', RUNS, held)) do held[index] = (place_in(record) or '') .. held[index] end
+  table.sort(held)
+  for index, member in ipairs(held) do ids[index] = sub(member, 25) end
+  return { token, ids, ask('HMGET', RUNS, ids), all_tries(ids), {} }
 end
 
 local time = server_time()
@@ -25,8 +24,8 @@ for _ = 1, ARGV[6] do
 end
 for task = at, #ARGV, 2 do limits[ARGV[task]] = tonumber(ARGV[task + 1]) or math.huge end
 
--- What is known of runs, by id: the record (false for none), the gates, the limits.
-local records, jobs, keys, of_job, of_key = {}, {}, {}, {}, {}
+-- What is known of runs, by id: the record (false for none), the class, the job.
+local records, classes_of, jobs = {}, {}, {}
 local ids, mangled = {}, {}
 -- The members that leave each line.
 local leaving = {}
@@ -34,20 +33,14 @@ local leaving = {}
 local back = {}
 
 local function load(members)
-  local wanted, gates = {}, {}
+  local wanted = {}
   for index, member in ipairs(members) do wanted[index] = sub(member, 25) end
   local found = ask('HMGET', RUNS, wanted)
+  local all = read_all(found)
   for index, id in ipairs(wanted) do
-    local is_one, _, line, job, key, _, most, most_key = read(found[index])
-    records[id] = is_one and found[index]
-    if is_one then
-      jobs[id], keys[id] = gates_of(line, job, key)
-      of_job[id], of_key[id] = most, most_key
-      gates[#gates + 1] = jobs[id]
-      gates[#gates + 1] = keys[id]
-    end
+    records[id] = all.classes[index] and found[index]
+    classes_of[id], jobs[id] = all.classes[index], all.jobs[index]
   end
-  look_at(gates)
 end
 
 -- Reads on in a line: what is due of one priority, then of the next.
@@ -78,8 +71,8 @@ local lines = {}
 for _, name in ipairs(call('SMEMBERS', LINES)) do
   local executor, task = names(name)
   if (places[executor] or 0) > 0 and limits[task] then
-    local line = { name = name, executor = executor, limit = limits[task], gate = task_gate(name) }
-    line.key = SPACE .. 'waiting:' .. name
+    local line = { name = name, executor = executor, limit = limits[task], gate = 't:' .. task }
+    line.key = WAITING .. name
     look_at({ line.gate })
     lines[#lines + 1] = line
     lines[name] = line
@@ -88,7 +81,7 @@ for _, name in ipairs(call('SMEMBERS', LINES)) do
 end
 
 local function has_place(line)
-  return places[line.executor] > 0 and inside(line.gate) < line.limit
+  return places[line.executor] > 0 and gates[line.gate] < line.limit
 end
 
 -- Where the first run is that may be claimed: a line, or a position among those that came back.
@@ -117,7 +110,7 @@ local function come_back(line, member)
 end
 
 local function park(gate, line, member)
-  call('ZADD', SPACE .. 'parked:' .. gate, 0, line.name .. '\n' .. member)
+  call('ZADD', PARKED .. gate, 0, line.name .. '\n' .. member)
   call('SADD', CROWDED, gate)
 end
 
@@ -125,19 +118,19 @@ local function take(line, id)
   ids[#ids + 1] = id
   places[line.executor] = places[line.executor] - 1
   change(line.gate, 1)
-  change(jobs[id], 1)
-  change(keys[id], 1)
+  change(classes_of[id].key, 1)
+  claim_of(jobs[id], 1)
 end
 
--- Takes a run, or parks it. A gate that a run does not have is always open.
+-- Takes a run, or parks it.
 local function admit_or_park(line, id, member)
-  local job, key = jobs[id], keys[id]
-  if inside(job) >= of_job[id] then
-    park(job, line, member)
+  local class, job = classes_of[id], jobs[id]
+  if inside_job(job) >= class.most then
+    park('j:' .. job, line, member)
     -- The place that it had come for is another's.
-    if inside(key) < of_key[id] then free(key, come_back) end
-  elseif inside(key) >= of_key[id] then
-    park(key, line, member)
+    if class.key ~= NO_GATE and gates[class.key] < class.most_key then free(class.key, come_back) end
+  elseif class.key ~= NO_GATE and gates[class.key] >= class.most_key then
+    park(class.key, line, member)
   else
     take(line, id)
   end
@@ -164,22 +157,15 @@ for _, item in ipairs(back) do line_up(item.line, item.member) end
 local reply = { '', ids, {}, {}, mangled }
 if #ids > 0 then
   token = new_token()
-  reply[1] = token
-  reply[4] = call('EXISTS', TRIES) == 1 and ask('HMGET', TRIES, ids) or {}
-  local lease_end, first, claims, leases = text(time + ARGV[5]), token .. ' 1 ' .. owner, {}, {}
-  for index, id in ipairs(ids) do
-    local slot, tries = index * 2, reply[4][index]
-    local claim = tries and token .. ' ' .. (tries_of(tries) + 1) .. ' ' .. owner or first
-    claims[slot - 1], claims[slot] = id, claim
-    leases[slot - 1], leases[slot] = lease_end, id
-    reply[3][index] = records[id]
-  end
-  send('HSET', RUN_CLAIMS, claims)
-  send('ZADD', RUN_LEASES, leases)
+  for index, id in ipairs(ids) do reply[3][index] = records[id] end
+  reply[1], reply[4] = token, all_tries(ids)
+  claim(token, owner, text(time + ARGV[5]), ids)
+  note(ids, token)
+  send('ZREM', RUN_IDS, ids)
   call('SET', REQUEST, token, 'PX', REMEMBERED)
 end
 for name, members in pairs(leaving) do
-  local key = SPACE .. 'waiting:' .. name
+  local key = WAITING .. name
   send('ZREM', key, members)
   if call('EXISTS', key) == 0 then call('SREM', LINES, name) end
 end

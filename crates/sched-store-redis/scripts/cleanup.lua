@@ -6,12 +6,17 @@ local limit, count = tonumber(ARGV[3]), 0
 
 local function drop(ids)
   if #ids == 0 then return end
-  local all, fires = read_all(ask('HMGET', RUNS, ids)), {}
-  for at = 1, #ids do fires[#fires + 1] = all.fires[at] or nil end
-  delete(ids, fires)
+  local records, fires = ask('HMGET', RUNS, ids), {}
+  for at = 1, #ids do
+    local _, job, fire = read(records[at])
+    if fire and job ~= '' then fires[#fires + 1] = job .. fire end
+  end
+  delete(ids)
+  send('SREM', FIRES, fires)
   send('HDEL', ENDED, ids)
   send('ZREM', KEPT, ids)
   send('ZREM', ENDS, ids)
+  send('ZREM', RUN_IDS, ids)
   count = count + #ids
 end
 

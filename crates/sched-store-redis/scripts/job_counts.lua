@@ -1,4 +1,8 @@
 -- How many jobs there are in the schedule, and in each state.
-local counts = { call('ZCARD', RUN_TIMES) + call('ZCARD', LEASES) }
-for _, state in ipairs(STATES) do counts[#counts + 1] = call('ZCARD', SPACE .. state) end
+local counts, out = { 0 }, 0
+for at, state in ipairs(STATES) do
+  counts[at + 1] = call('ZCARD', SPACE .. state)
+  out = out + counts[at + 1]
+end
+counts[1] = call('HLEN', CURSORS) - out
 return counts

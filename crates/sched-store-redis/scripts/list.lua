@@ -11,11 +11,13 @@ for at = 5, #ARGV do
     else
       local from = after == '' and '-' or '(' .. after .. after_id
       local page = call('ZRANGEBYLEX', RUN_TIMES, from, '+', 'LIMIT', 0, most)
-      local claimed = call('ZRANGE', LEASES, 0, -1)
-      local cursors = ask('HMGET', CURSORS, claimed)
-      for index, id in ipairs(claimed) do
-        local time = place_of(cursors[index])
-        page[#page + 1] = (#time == TIME and time or string.rep('-', TIME)) .. id
+      for _, token in ipairs(call('ZRANGE', LEASES, 0, -1)) do
+        local claimed = ids_of(token)
+        local cursors = ask('HMGET', CURSORS, claimed)
+        for index, id in ipairs(claimed) do
+          local time = place_of(cursors[index])
+          page[#page + 1] = (#time == TIME and time or string.rep('-', TIME)) .. id
+        end
       end
       pages[#pages + 1] = page
     end

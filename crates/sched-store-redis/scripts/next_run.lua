@@ -4,12 +4,12 @@ local limits, first = {}, ''
 for at = 2, #ARGV, 2 do limits[ARGV[at]] = tonumber(ARGV[at + 1]) or math.huge end
 for _, line in ipairs(call('SMEMBERS', LINES)) do
   local _, task = names(line)
-  local gate = task_gate(line)
+  local gate = 't:' .. (task or '')
   look_at({ gate })
-  if limits[task] and inside(gate) < limits[task] then
+  if limits[task] and gates[gate] < limits[task] then
     local from = '-'
     while true do
-      local member = call('ZRANGEBYLEX', SPACE .. 'waiting:' .. line, from, '+', 'LIMIT', 0, 1)[1]
+      local member = call('ZRANGEBYLEX', WAITING .. line, from, '+', 'LIMIT', 0, 1)[1]
       if not member then break end
       local time = sub(member, 9, 24)
       if first == '' or before(time, first) then first = time end

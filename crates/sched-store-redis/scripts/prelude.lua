@@ -3,12 +3,15 @@
 -- KEYS: the jobs, the run times, and the name that all other keys begin with; one hash tag puts them into one slot.
 -- ARGV[1]: the request. A request that was answered is not done again: see `answered` and `answer`.
 
-local call = redis.call
+local call, match, sub, byte = redis.call, string.match, string.sub, string.byte
 local JOBS, RUN_TIMES, SPACE = KEYS[1], KEYS[2], KEYS[3]
 local REQUEST = SPACE .. 'request:' .. ARGV[1]
 
 -- How long an answer is kept, in milliseconds: longer than a caller tries.
 local REMEMBERED = 60000
+
+-- What stands first in a time that there is not, and in the ending of a run.
+local DASH, DOT, BLANK = byte('-'), byte('.'), byte(' ')
 
 -- Lua hands over about 8,000 values at once. Pairs and triples are not torn apart.
 local CHUNK = 6000
@@ -67,7 +70,7 @@ end
 -- Whether one string comes before another, by bytes: Lua's `<` follows the server's locale.
 local function before(left, right)
   for at = 1, math.min(#left, #right) do
-    local a, b = string.byte(left, at), string.byte(right, at)
+    local a, b = byte(left, at), byte(right, at)
     if a ~= b then return a < b end
   end
   return #left < #right

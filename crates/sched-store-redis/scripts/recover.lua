@@ -1,17 +1,12 @@
 -- Ends all claims of an owner, on jobs and on runs. ARGV[2]: the owner.
-local claimed = call('ZRANGE', LEASES, 0, -1)
-local claims = ask('HMGET', CLAIMS, claimed)
-local own = {}
-for at, id in ipairs(claimed) do
-  if claims[at] and string.match(claims[at], '^%d+ (.*)$') == ARGV[2] then own[#own + 1] = id end
+local function owned(owners)
+  local own, all = {}, call('HGETALL', owners)
+  for at = 1, #all, 2 do
+    if all[at + 1] == ARGV[2] then own[#own + 1] = all[at] end
+  end
+  return own
 end
-unclaim(own)
-claimed = call('ZRANGE', RUN_LEASES, 0, -1)
-claims = ask('HMGET', RUN_CLAIMS, claimed)
-own = {}
-for at, id in ipairs(claimed) do
-  if claims[at] and string.match(claims[at], '^%d+ %d+ (.*)$') == ARGV[2] then own[#own + 1] = id end
-end
-take_back(own)
+for _, token in ipairs(owned(OWNERS)) do unclaim(token) end
+for _, group in ipairs(owned(RUN_OWNERS)) do take_back(group) end
 save()
 return 1

@@ -9,7 +9,7 @@ for at = 2, #ARGV, 7 do
   local is_there = stored or call('HEXISTS', JOBS, id) == 1
   if is_there and revision(stored) == read then
     if keep == 'keep' then
-      cursor = following .. string.sub(stored, #read + 1)
+      cursor = sub(stored, 1, TIME + 1) .. following .. sub(stored, TIME + 2 + #read)
       place = place_of(stored)
     end
     call('HSET', JOBS, id, payload)

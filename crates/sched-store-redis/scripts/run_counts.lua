@@ -1,3 +1,3 @@
 -- How many runs wait, are claimed, are over.
-local running, ended = call('ZCARD', RUN_LEASES), call('HLEN', ENDED)
-return { call('ZCARD', RUN_IDS) - running - ended, running, ended }
+local free, ended = call('ZCARD', RUN_IDS), call('HLEN', ENDED)
+return { free - ended, call('HLEN', RUNS) - free, ended }

@@ -1,78 +1,184 @@
 -- What scripts about runs share.
 --
--- A run is a record in RUNS. While it waits it stands in the line of its executor and task, or is parked at a gate; while it
--- is claimed it is in RUN_CLAIMS ("token attempt owner") and RUN_LEASES; when it is over, in ENDED. A line is ordered by
--- bytes: priority (inverted, 8 hexadecimal digits), scheduled time (16), id.
+-- A run is a record in RUNS, which is written once, and has an id in RUN_IDS while it is not claimed. While it waits it stands
+-- in the line of its executor and task, or is parked at a gate; while it is claimed it is in a group; when it is over, in
+-- ENDED. A line is ordered by bytes: priority (inverted, 8 hexadecimal digits), scheduled time (16), id.
 --
--- A gate lets so many claimed runs through at once: `j:` a job, `t:` a task, `k:` a key. Its crowd counts the claimed runs,
--- and for a job, in units of UNIT, the unfinished ones. A run that its job or key holds back is parked there, so that no
--- claim looks at it again before a place is free; a line whose task is full is passed over as a whole.
+-- A group is what was claimed at once and has one lease: its ids, its end in RUN_LEASES, its owner in RUN_OWNERS. It is named
+-- by the token, which for runs that were claimed as they were queued is FIRST with the token of the claim on their jobs
+-- behind it. A run that is not renewed with the others gets a group of its own. GROUPS says which group a run is in, unless
+-- its record does.
+--
+-- A gate lets so many claimed runs through at once: `j:` a job, `t:` a task, `k:` a key. CROWDS has the runs of jobs: the fire
+-- time of the only one with `c` (claimed) or `w`, or else the number that is claimed and, in units of UNIT, of all; GATES has
+-- the claimed runs of tasks and keys. A run that its job or key holds back is parked there, so that no claim looks at it again
+-- before a place is free; a line whose task is full is passed over as a whole. FIRES has jobs with fire times that are taken,
+-- except those of only runs.
 
 local RUNS, RUN_IDS, FIRES = SPACE .. 'runs', SPACE .. 'run_ids', SPACE .. 'fires'
-local LINES, CROWDS, CROWDED = SPACE .. 'lines', SPACE .. 'crowds', SPACE .. 'crowded'
-local RUN_CLAIMS, RUN_LEASES, TRIES = SPACE .. 'run_claims', SPACE .. 'run_leases', SPACE .. 'tries'
-local ENDED, KEPT, ENDS = SPACE .. 'ended', SPACE .. 'kept', SPACE .. 'ends'
+local LINES, CROWDS, GATES, CROWDED = SPACE .. 'lines', SPACE .. 'crowds', SPACE .. 'gates', SPACE .. 'crowded'
+local RUN_LEASES, RUN_OWNERS, GROUPS = SPACE .. 'run_leases', SPACE .. 'run_owners', SPACE .. 'groups'
+local TRIES, ENDED, KEPT, ENDS = SPACE .. 'tries', SPACE .. 'ended', SPACE .. 'kept', SPACE .. 'ends'
+local GROUP, WAITING, PARKED = SPACE .. 'group:', SPACE .. 'waiting:', SPACE .. 'parked:'
 local UNIT = 1048576
 
--- Stands in lists for a gate that a run does not have; its crowd is always empty.
+-- The token of runs that were claimed as they were queued.
+local FIRST = '1'
+
+-- Stands in lists for a gate that a run does not have; it is always open.
 local NO_GATE = ''
-local match, sub, char = string.match, string.sub, string.char
-
--- Place, line, job, key, fire time, the limits of job and key, time to live; the payload follows.
-local RECORD = '>c24I4c0I4c0I4c0c16I4I4I8'
-
--- A record's fields; the first is false when it is none.
-local function read(record)
-  return pcall(struct.unpack, RECORD, record or '')
-end
 
 -- The executor and the task of a line, "7:default:report".
 local function names(line)
   local length, rest = match(line, '^(%d+):(.*)$')
-  return sub(rest, 1, tonumber(length)), sub(rest, length + 2)
+  if length then return sub(rest, 1, tonumber(length)), sub(rest, length + 2) end
 end
 
-local tasks = {}
--- The gate of a line's task.
-local function task_gate(line)
-  local gate = tasks[line]
-  if not gate then
-    local _, task = names(line)
-    gate = 't:' .. task
-    tasks[line] = gate
+-- A record is the token of the claim on its job if it was to be claimed as it was queued (20 bytes, or blanks), its place (24),
+-- the lengths of the class and of the job's id, these two, the fire time (16), and the payload. A class is what runs of a job, and mostly of a task,
+-- have in common: the limits of job and key, the time to live, the line, the key.
+local PLACE, LENGTHS, CLASS, FIRE = 21, 45, 49, 16
+
+local classes = {}
+local function class_of(text)
+  local class = classes[text]
+  if class == nil then
+    local is_one, most, most_key, ttl, line, at = pcall(struct.unpack, '>I4I4I8I2c0', text)
+    local executor, task
+    if is_one then executor, task = names(line) end
+    class = executor and {
+      line = line, executor = executor, task = 't:' .. task, most = most, most_key = most_key, ttl = ttl,
+      key = #text >= at and 'k:' .. sub(text, at) or NO_GATE,
+    } or false
+    classes[text] = class
   end
-  return gate
+  return class
 end
 
--- The gates of a run: of its job, its key and its task.
-local function gates_of(line, job, key)
-  return job ~= '' and 'j:' .. job or NO_GATE, key ~= '' and 'k:' .. key or NO_GATE, task_gate(line)
+-- A record's class, its job ('' for none), its fire time; nothing when it is no record.
+local function read(record)
+  if not record or #record < CLASS then return end
+  local high, low, top, bottom = byte(record, LENGTHS, LENGTHS + 3)
+  local job = CLASS + high * 256 + low
+  local fire = job + top * 256 + bottom
+  if #record < fire + FIRE - 1 then return end
+  local class = class_of(sub(record, CLASS, job - 1))
+  if class then return class, sub(record, job, fire - 1), sub(record, fire, fire + FIRE - 1) end
 end
 
-local crowds, changed = { [NO_GATE] = 0 }, {}
+-- Where a record's run stands in its line.
+local function place_in(record)
+  return record and sub(record, PLACE, LENGTHS - 1)
+end
 
--- Fetches the crowds of gates, at once.
-local function look_at(gates)
+-- What is known of jobs' runs: false for none, the text of an only one, or numbers; and of whom it was changed.
+local crowds, stirred = { [''] = false }, {}
+local gates, changed = { [NO_GATE] = 0 }, {}
+local joining, taken, given, has_taken = {}, {}, {}, {}
+
+-- Fetches the crowds of jobs, at once.
+local function look_at_jobs(jobs)
+  local found = ask('HMGET', CROWDS, jobs)
+  for at = 1, #jobs do
+    local job, stored = jobs[at], found[at]
+    if crowds[job] == nil then
+      if stored and #stored ~= FIRE + 1 then
+        stored = { all = math.floor(stored / UNIT), claimed = stored % UNIT }
+      end
+      crowds[job] = stored
+    end
+  end
+end
+
+-- Fetches the numbers at gates, at once.
+local function look_at(list)
   local unknown = {}
-  for _, gate in ipairs(gates) do
-    if not crowds[gate] then
-      crowds[gate] = 0
+  for _, gate in ipairs(list) do
+    if not gates[gate] then
+      gates[gate] = 0
       unknown[#unknown + 1] = gate
     end
   end
-  local found = ask('HMGET', CROWDS, unknown)
-  for at, gate in ipairs(unknown) do crowds[gate] = tonumber(found[at] or 0) end
+  local found = ask('HMGET', GATES, unknown)
+  for at, gate in ipairs(unknown) do gates[gate] = tonumber(found[at] or 0) end
 end
-
-local function inside(gate) return crowds[gate] % UNIT end
 
 local function change(gate, by)
   if gate == NO_GATE then return end
-  crowds[gate] = crowds[gate] + by
+  gates[gate] = gates[gate] + by
   changed[gate] = true
 end
 
-local joining = {}
+-- How many runs of a job are claimed.
+local function inside_job(job)
+  local crowd = crowds[job]
+  if not crowd then return 0 end
+  if type(crowd) == 'string' then return sub(crowd, -1) == 'c' and 1 or 0 end
+  return crowd.claimed
+end
+
+-- How many runs of a job are unfinished.
+local function unfinished(job)
+  local crowd = crowds[job]
+  if not crowd then return 0 end
+  return type(crowd) == 'string' and 1 or crowd.all
+end
+
+-- Whether the only run of a job is that of a fire time.
+local function is_only(crowd, fire)
+  return type(crowd) == 'string' and sub(crowd, 1, FIRE) == fire
+end
+
+local function take_fire(job, fire)
+  taken[#taken + 1] = job .. fire
+  has_taken[job .. fire] = true
+end
+
+-- One more run of a job.
+local function join(job, fire, is_claimed)
+  if job == '' then return end
+  local crowd = crowds[job]
+  stirred[#stirred + 1] = job
+  if not crowd then
+    crowds[job] = fire .. (is_claimed and 'c' or 'w')
+    return
+  end
+  if type(crowd) == 'string' then
+    take_fire(job, sub(crowd, 1, FIRE))
+    crowd = { all = 1, claimed = inside_job(job) }
+    crowds[job] = crowd
+  end
+  take_fire(job, fire)
+  crowd.all = crowd.all + 1
+  crowd.claimed = crowd.claimed + (is_claimed and 1 or 0)
+end
+
+-- One run of a job more, or less, is claimed.
+local function claim_of(job, by)
+  local crowd = crowds[job]
+  if not crowd then return end
+  stirred[#stirred + 1] = job
+  if type(crowd) == 'string' then
+    crowds[job] = sub(crowd, 1, FIRE) .. (by > 0 and 'c' or 'w')
+  else
+    crowd.claimed = crowd.claimed + by
+  end
+end
+
+-- A claimed run of a job is over. Its fire time stays taken when its row is kept.
+local function part(job, fire, is_kept)
+  if job == '' then return end
+  local crowd = crowds[job]
+  if type(crowd) == 'table' then
+    if not is_kept then given[#given + 1] = job .. fire end
+    crowd.all, crowd.claimed = crowd.all - 1, crowd.claimed - 1
+    if crowd.all <= 0 then crowds[job] = false end
+  else
+    if is_kept then take_fire(job, fire) end
+    crowds[job] = false
+  end
+  stirred[#stirred + 1] = job
+end
 
 -- Puts a run into its line.
 local function line_up(line, member)
@@ -85,33 +191,56 @@ local function line_up(line, member)
   list[count - 1], list[count] = '0', member
 end
 
--- Writes crowds and lines.
+-- Writes what was changed at gates and in lines.
 local function save()
-  local set, gone, lines = {}, {}, {}
-  local count = 0
-  for gate in pairs(changed) do
-    if crowds[gate] > 0 then
+  local set, gone, count = {}, {}, 0
+  for at = 1, #stirred do
+    local job = stirred[at]
+    local crowd = crowds[job]
+    if crowd then
       count = count + 2
-      set[count - 1], set[count] = gate, text(crowds[gate])
+      set[count - 1] = job
+      set[count] = type(crowd) == 'string' and crowd or text(crowd.all * UNIT + crowd.claimed)
     else
-      gone[#gone + 1] = gate
+      gone[#gone + 1] = job
     end
   end
   send('HSET', CROWDS, set)
   send('HDEL', CROWDS, gone)
+  set, gone = {}, {}
+  for gate in pairs(changed) do
+    if gates[gate] > 0 then
+      set[#set + 1] = gate
+      set[#set + 1] = text(gates[gate])
+    else
+      gone[#gone + 1] = gate
+    end
+  end
+  send('HSET', GATES, set)
+  send('HDEL', GATES, gone)
+  local lines = {}
   for line, list in pairs(joining) do
     lines[#lines + 1] = line
-    send('ZADD', SPACE .. 'waiting:' .. line, list)
+    send('ZADD', WAITING .. line, list)
   end
   send('SADD', LINES, lines)
-  changed, joining = {}, {}
+  send('SREM', FIRES, given)
+  send('SADD', FIRES, taken)
+  stirred, changed, joining, taken, given = {}, {}, {}, {}, {}
+end
+
+local is_crowded
+-- Whether any run is parked.
+local function has_parked()
+  if is_crowded == nil then is_crowded = call('EXISTS', CROWDED) == 1 end
+  return is_crowded
 end
 
 -- Lets parked runs go to their lines, as there is a place: the first of every line, because a line may have to wait for
 -- its executor. `to` takes line and member.
 local function free(gate, to)
   if gate == NO_GATE or call('SISMEMBER', CROWDED, gate) == 0 then return end
-  local key, from, freed = SPACE .. 'parked:' .. gate, '-', {}
+  local key, from, freed = PARKED .. gate, '-', {}
   while true do
     local parked = call('ZRANGEBYLEX', key, from, '+', 'LIMIT', 0, 1)[1]
     if not parked then break end
@@ -129,63 +258,71 @@ local function new_batch()
   return { ids = {}, records = {}, skips = {} }
 end
 
--- `group`: runs of one group are skipped together when their job is full; nil when they never are.
+-- `group`: runs of one group are skipped together when their job is full; false when they never are.
 local function add(batch, id, record, group)
   local at = #batch.ids + 1
   batch.ids[at], batch.records[at], batch.skips[at] = id, record, group or false
 end
 
+-- Which fire times of jobs are taken, but for those of only runs.
+local function taken_fires(jobs, fires)
+  if call('EXISTS', FIRES) == 0 then return {} end
+  local members = {}
+  for at = 1, #jobs do members[at] = jobs[at] .. fires[at] end
+  return ask('SMISMEMBER', FIRES, members)
+end
+
 -- Queues runs, except those whose id, or job and fire time, are there. Answers for each group the positions of those that
--- were skipped. A place that was free before the group is enough for all of it. To be followed by `save`.
+-- were skipped, and the positions in the batch of those that wish to be claimed and are the only ones of their jobs, by the
+-- token of the claim on their jobs. A place that was free before the group is enough for all of it. To be followed by `save`.
 local function admit(batch)
-  local ids, skipped, count = batch.ids, {}, 0
-  if #ids == 0 then return skipped end
-  local places, lines, fires, gates, limits, indexed = {}, {}, {}, {}, {}, {}
-  for at, record in ipairs(batch.records) do
-    local _, place, line, job, _, fire, most = read(record)
-    places[at], lines[at], limits[at] = place, line, most
-    fires[at] = job ~= '' and job .. '\n' .. fire or ''
-    gates[at] = job ~= '' and 'j:' .. job or NO_GATE
-    indexed[at * 2 - 1], indexed[at * 2] = '0', ids[at]
-  end
-  local by_fire = ask('SMISMEMBER', FIRES, fires)
-  look_at(gates)
-  -- That all are new is the rule; only else is it worth to ask which are not. What is left out is taken back below.
-  local by_id = {}
-  if send('ZADD', RUN_IDS, indexed) < #ids then by_id = ask('HMGET', RUNS, ids) end
-  local known, full, first, out = {}, {}, {}, {}
-  local records, fired = {}, {}
-  for at, id in ipairs(ids) do
-    local fire, gate, group = fires[at], gates[at], batch.skips[at]
+  local ids, records, skipped, started = batch.ids, batch.records, {}, {}
+  if #ids == 0 then return skipped, started end
+  local of, jobs, fires = {}, {}, {}
+  for at = 1, #ids do of[at], jobs[at], fires[at] = read(records[at]) end
+  look_at_jobs(jobs)
+  local by_fire, known, full, first = taken_fires(jobs, fires), {}, {}, {}
+  local by_id = ask('HMGET', RUNS, ids)
+  local rows, indexed, count = {}, {}, 0
+  for at = 1, #ids do
+    local id, job, fire, group = ids[at], jobs[at], fires[at], batch.skips[at]
+    local crowd = crowds[job]
     if group and full[group] == nil then
-      full[group] = gate ~= NO_GATE and math.floor(crowds[gate] / UNIT) >= limits[at]
+      full[group] = crowd and unfinished(job) >= of[at].most or false
       first[group] = at
     end
     if by_id[at] or known[id] then
       -- It is there, and stays.
-    elseif by_fire[at] == 1 or known[fire] then
-      out[#out + 1] = id
+    elseif job ~= '' and (by_fire[at] == 1 or crowd and (is_only(crowd, fire) or has_taken[job .. fire])) then
+      -- Its fire time is taken.
     elseif group and full[group] then
       local list = skipped[group] or {}
       skipped[group] = list
       list[#list + 1] = at - first[group] + 1
-      out[#out + 1] = id
     else
+      local record, class = records[at], of[at]
       count = count + 2
-      records[count - 1], records[count] = id, batch.records[at]
+      rows[count - 1], rows[count] = id, record
       known[id] = true
-      line_up(lines[at], places[at] .. id)
-      if gate ~= NO_GATE then
-        known[fire] = true
-        fired[#fired + 1] = fire
-        change(gate, UNIT)
+      local starts = byte(record, PLACE - 1) ~= BLANK and not crowd
+      if starts then
+        local token = sub(record, 1, PLACE - 1)
+        local list = started[token] or {}
+        started[token] = list
+        list[#list + 1] = at
+        if not gates[class.task] then look_at({ class.task }) end
+        change(class.task, 1)
+      else
+        indexed[#indexed + 1] = '0'
+        indexed[#indexed + 1] = id
+        line_up(class.line, place_in(record) .. id)
       end
+      join(job, fire, starts)
     end
   end
-  send('HSET', RUNS, records)
-  send('SADD', FIRES, fired)
-  send('ZREM', RUN_IDS, out)
-  return skipped
+  send('HSET', RUNS, rows)
+  send('ZADD', RUN_IDS, indexed)
+  return skipped, started
 end
 
 -- The number of attempts so far and the history, as they are stored.
@@ -195,122 +332,201 @@ local function tries_of(stored)
   return tonumber(attempt) or 0, history or ''
 end
 
--- What records say, by position, and a look at their gates; no line for a record that is none.
-local function read_all(records)
-  local all = { places = {}, lines = {}, jobs = {}, keys = {}, fires = {}, ttls = {} }
-  local gates, tasks_of = {}, {}
-  for at = 1, #records do
-    local is_one, place, line, job, key, fire, _, _, ttl = read(records[at])
-    if is_one then
-      local of_job, of_key, of_task = gates_of(line, job, key)
-      all.places[at], all.lines[at], all.jobs[at], all.keys[at], all.ttls[at] = place, line, of_job, of_key, ttl
-      all.fires[at] = job ~= '' and job .. '\n' .. fire
-      gates[#gates + 1] = of_job
-      if of_key ~= NO_GATE then gates[#gates + 1] = of_key end
-      tasks_of[of_task] = true
+-- The tries of runs; most queues have none.
+local function all_tries(ids)
+  return call('EXISTS', TRIES) == 1 and ask('HMGET', TRIES, ids) or {}
+end
+
+-- Puts runs that wait nowhere any more into a group.
+local function claim(group, owner, lease_end, ids)
+  send('SADD', GROUP .. group, ids)
+  call('ZADD', RUN_LEASES, lease_end, group)
+  call('HSET', RUN_OWNERS, group, owner)
+end
+
+-- Notes the group of runs whose records do not say it.
+local function note(ids, group)
+  local list = {}
+  for at = 1, #ids do list[at * 2 - 1], list[at * 2] = ids[at], group end
+  send('HSET', GROUPS, list)
+end
+
+-- The group that a token of a claim on jobs, as it is in a record, stands for.
+local function first_group(token)
+  return FIRST .. ':' .. (match(token, '%d+') or '')
+end
+
+-- The group that each run may be in, as GROUPS or its record says; false where neither does.
+local function noted(ids, records)
+  local groups = call('EXISTS', GROUPS) == 1 and ask('HMGET', GROUPS, ids) or {}
+  local by_token = {}
+  for at = 1, #ids do
+    local record = records[at]
+    if not groups[at] and record and byte(record, PLACE - 1) ~= BLANK then
+      local token = sub(record, 1, PLACE - 1)
+      by_token[token] = by_token[token] or first_group(token)
+      groups[at] = by_token[token]
+    end
+    groups[at] = groups[at] or false
+  end
+  return groups
+end
+
+-- The group of each claim that is open, by position; false for others.
+local function groups_of(ids, tokens, records)
+  local groups, of_group = noted(ids, records), {}
+  for at = 1, #ids do
+    local group = groups[at]
+    if group then
+      local list = of_group[group]
+      if not list then
+        list = { token = match(group, '^%d+'), ids = {}, places = {} }
+        of_group[group] = list
+      end
+      if list.token == tokens[at] then
+        local index = #list.ids + 1
+        list.ids[index], list.places[index] = ids[at], at
+      end
+      groups[at] = false
     end
   end
-  for gate in pairs(tasks_of) do gates[#gates + 1] = gate end
-  look_at(gates)
+  for group, list in pairs(of_group) do
+    for index, is_in in ipairs(ask('SMISMEMBER', GROUP .. group, list.ids)) do
+      groups[list.places[index]] = is_in == 1 and group
+    end
+  end
+  return groups
+end
+
+-- The same, but of a claim that is named twice only the first is open.
+local function groups_once(ids, tokens, records)
+  local groups, seen = groups_of(ids, tokens, records), {}
+  for at = 1, #ids do
+    local id = ids[at]
+    if groups[at] then
+      if seen[id] then groups[at] = false end
+      seen[id] = true
+    end
+  end
+  return groups
+end
+
+-- Takes runs out of their groups, which end with their last runs.
+local function leave_groups(ids, groups)
+  local by_group = {}
+  for at = 1, #ids do
+    local list = by_group[groups[at]]
+    if not list then
+      list = {}
+      by_group[groups[at]] = list
+    end
+    list[#list + 1] = ids[at]
+  end
+  for group, list in pairs(by_group) do
+    local key = GROUP .. group
+    local is_all = call('SCARD', key) <= #list
+    if is_all then
+      call('UNLINK', key)
+      call('ZREM', RUN_LEASES, group)
+      call('HDEL', RUN_OWNERS, group)
+    else
+      send('SREM', key, list)
+    end
+  end
+  if call('EXISTS', GROUPS) == 1 then send('HDEL', GROUPS, ids) end
+end
+
+-- What records say, by position, and a look at their jobs and gates; false for the class of a record that is none.
+local function read_all(records)
+  local all, seen, list = { classes = {}, jobs = {}, fires = {} }, {}, {}
+  for at = 1, #records do
+    local class, job, fire = read(records[at])
+    all.classes[at], all.jobs[at], all.fires[at] = class or false, job or '', fire
+    if class and not seen[class] then
+      seen[class] = true
+      list[#list + 1] = class.task
+      list[#list + 1] = class.key
+    end
+  end
+  look_at_jobs(all.jobs)
+  look_at(list)
   return all
 end
 
--- Ends claims on runs without ending the runs. `changes[at]` has the attempt and the history, and may have a new time.
+-- Lets go of a claim's places at the gates.
+local function open_gates(class, job)
+  change(class.task, -1)
+  change(class.key, -1)
+  if not has_parked() then return end
+  if job ~= '' then free('j:' .. job, line_up) end
+  free(class.key, line_up)
+end
+
+-- Runs whose claims ended, and which have not, wait again. `changes[at]` may have the attempt and the history, and a new time.
 local function requeue(ids, records, changes)
   local all = read_all(records)
-  local tries, fresh, moved = {}, {}, {}
+  local tries, moved, indexed = {}, {}, {}
   for at, id in ipairs(ids) do
-    local new, line = changes[at], all.lines[at]
-    if new.attempt > 0 or new.history ~= '' then
+    local new, class, job = changes[at], all.classes[at], all.jobs[at]
+    if new.attempt then
       tries[#tries + 1] = id
       tries[#tries + 1] = new.attempt .. '\n' .. new.history
-    else
-      fresh[#fresh + 1] = id
     end
-    if line then
-      local place = all.places[at]
+    indexed[at * 2 - 1], indexed[at * 2] = '0', id
+    if class then
+      local place = place_in(records[at])
       if new.time then
         place = sub(place, 1, 8) .. new.time
         moved[#moved + 1] = id
-        moved[#moved + 1] = place .. sub(records[at], 25)
+        moved[#moved + 1] = sub(records[at], 1, PLACE - 1) .. place .. sub(records[at], LENGTHS)
       end
-      line_up(line, place .. id)
-      change(task_gate(line), -1)
-      change(all.jobs[at], -1)
-      change(all.keys[at], -1)
-      free(all.jobs[at], line_up)
-      free(all.keys[at], line_up)
+      line_up(class.line, place .. id)
+      claim_of(job, -1)
+      open_gates(class, job)
     end
   end
   send('HSET', RUNS, moved)
   send('HSET', TRIES, tries)
-  send('HDEL', TRIES, fresh)
-  send('HDEL', RUN_CLAIMS, ids)
-  send('ZREM', RUN_LEASES, ids)
+  send('ZADD', RUN_IDS, indexed)
 end
 
--- Ends claims, and the runs with them. `all` is what their records say.
-local function leave(ids, all)
-  send('HDEL', RUN_CLAIMS, ids)
-  send('ZREM', RUN_LEASES, ids)
-  local is_crowded = call('EXISTS', CROWDED) == 1
+-- Ends the claims of a group whose owner is gone. An attempt that had begun counts.
+local function take_back(group)
+  local ids = call('SMEMBERS', GROUP .. group)
+  if #ids == 0 then return ids end
+  local tries, changes, groups = all_tries(ids), {}, {}
   for at = 1, #ids do
-    local line, job, key = all.lines[at], all.jobs[at], all.keys[at]
-    if line then
-      change(task_gate(line), -1)
-      change(job, -1 - UNIT)
-      change(key, -1)
-      if is_crowded then
-        free(job, line_up)
-        free(key, line_up)
-      end
-    end
-  end
-end
-
--- The attempt of a claim.
-local function attempt_of(claim)
-  return match(claim or '', '^%d+ (%d+) ') or '0'
-end
-
--- Ends claims whose owner is gone. An attempt that had begun counts.
-local function take_back(ids)
-  if #ids == 0 then return end
-  local claims, tries = ask('HMGET', RUN_CLAIMS, ids), ask('HMGET', TRIES, ids)
-  local changes = {}
-  for at = 1, #ids do
-    local _, history = tries_of(tries[at])
-    changes[at] = { attempt = tonumber(attempt_of(claims[at])), history = history }
+    local attempt, history = tries_of(tries[at])
+    changes[at], groups[at] = { attempt = attempt + 1, history = history }, group
   end
   requeue(ids, ask('HMGET', RUNS, ids), changes)
+  leave_groups(ids, groups)
+  return ids
 end
 
 -- Ends claims whose lease is over. Answers which.
 local function take_back_ended(time)
   local all = {}
-  repeat
-    local ended = call('ZRANGEBYSCORE', RUN_LEASES, '-inf', '(' .. text(time), 'LIMIT', 0, CHUNK)
-    take_back(ended)
-    for _, id in ipairs(ended) do all[#all + 1] = id end
-  until #ended < CHUNK
+  for _, group in ipairs(call('ZRANGEBYSCORE', RUN_LEASES, '-inf', '(' .. text(time))) do
+    for _, id in ipairs(take_back(group)) do all[#all + 1] = id end
+  end
   return all
 end
 
--- Deletes the rows of runs, and the fire times they had.
-local function delete(ids, fires)
+-- Deletes the rows of runs.
+local function delete(ids)
   send('HDEL', RUNS, ids)
-  send('ZREM', RUN_IDS, ids)
-  send('SREM', FIRES, fires)
   if call('EXISTS', TRIES) == 1 then send('HDEL', TRIES, ids) end
 end
 
 -- Marks runs as over: each has its attempt and its ending as text, and `times` says when it ended. Those with a time to live
 -- are kept until `expiries`.
 local function keep(ids, endings, times, expiries)
-  local ended, ends, kept = {}, {}, {}
+  local ended, ends, kept, indexed = {}, {}, {}, {}
   for at, id in ipairs(ids) do
     ended[at * 2 - 1], ended[at * 2] = id, endings[at]
     ends[at * 2 - 1], ends[at * 2] = times[at], id
+    indexed[at * 2 - 1], indexed[at * 2] = '0', id
     if expiries[at] then
       kept[#kept + 1] = expiries[at]
       kept[#kept + 1] = id
@@ -319,16 +535,5 @@ local function keep(ids, endings, times, expiries)
   send('HSET', ENDED, ended)
   send('ZADD', ENDS, ends)
   send('ZADD', KEPT, kept)
-end
-
--- The claims of these tokens that are open: their texts, by position.
-local function open_claims(ids, tokens)
-  local claims = ask('HMGET', RUN_CLAIMS, ids)
-  local seen = {}
-  for at, id in ipairs(ids) do
-    local claim = claims[at]
-    if claim and (seen[id] or match(claim, '^%d+') ~= tokens[at]) then claims[at] = false end
-    if claims[at] then seen[id] = true end
-  end
-  return claims
+  send('ZADD', RUN_IDS, indexed)
 end

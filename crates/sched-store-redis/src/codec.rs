@@ -3,11 +3,13 @@
 //! Payloads are those of [`sched_core::codec`]. Around them is what the scripts order, count and compare by: a job's cursor,
 //! a run's record, the ending of a run. The scripts say what each looks like; nothing here talks to a server.
 
+use std::fmt::Write;
+
 use chrono::{DateTime, Utc};
 use sched_core::codec::{Codec, RunHead, from_micros, to_micros};
 use sched_core::{
-    Attempt, Cursor, Error, ErrorKind, Job, JobId, JobStatus, Outcome, Overlap, QueuedRun, RunRecord,
-    RunState, StoreContext, StoredJob,
+    Attempt, Cursor, Error, ErrorKind, FencingToken, Job, JobId, JobStatus, Outcome, Overlap, QueuedRun,
+    RunId, RunRecord, RunState, StoreContext, StoredJob,
 };
 
 /// Where a job is kept: under its run time, or in the set of its state.
@@ -19,13 +21,26 @@ pub(crate) fn encode_place(cursor: &Cursor) -> String {
     }
 }
 
-/// A cursor as text: revision, next run time as it is ordered, next fire time, last fire time, status.
+/// Stands in a cursor for a run time that there is not, as long as one.
+const NO_TIME: &str = "----------------";
+
+/// A cursor as text: next run time as it is ordered, revision, next fire time, last fire time, status.
 pub(crate) fn encode_cursor(cursor: &Cursor, revision: u64) -> String {
-    let time =
-        |time: Option<DateTime<Utc>>| time.map_or_else(|| "-".to_owned(), |it| to_micros(it).to_string());
-    let Cursor { next_run_time, next_fire_time, last_fire_time, status, .. } = cursor;
-    let run_time = next_run_time.map_or_else(|| "-".to_owned(), sortable);
-    format!("{revision} {run_time} {} {} {status}", time(*next_fire_time), time(*last_fire_time))
+    let mut text = String::with_capacity(80);
+    match cursor.next_run_time {
+        Some(time) => push_sortable(&mut text, time),
+        None => text.push_str(NO_TIME),
+    }
+    // Writing to a string does not fail.
+    let _ = write!(text, " {revision}");
+    for time in [cursor.next_fire_time, cursor.last_fire_time] {
+        let _ = match time {
+            Some(time) => write!(text, " {}", to_micros(time)),
+            None => write!(text, " -"),
+        };
+    }
+    let _ = write!(text, " {}", cursor.status);
+    text
 }
 
 /// **Errors**: [`Corrupt`](ErrorKind::Corrupt) with the reason.
@@ -33,8 +48,8 @@ pub(crate) fn decode_cursor(text: &[u8]) -> Result<Cursor, Error> {
     let text = std::str::from_utf8(text).map_err(|_| corrupt("the cursor is no text"))?;
     let mut words = text.splitn(5, ' ');
     let mut word = || words.next().ok_or_else(|| corrupt("the cursor is cut off"));
-    let revision = word()?.parse().map_err(|_| corrupt("the revision is no number"))?;
     let next_run_time = decode_run_time(word()?)?;
+    let revision = word()?.parse().map_err(|_| corrupt("the revision is no number"))?;
     let next_fire_time = decode_time(word()?)?;
     let last_fire_time = decode_time(word()?)?;
     let status = word()?.parse()?;
@@ -42,7 +57,7 @@ pub(crate) fn decode_cursor(text: &[u8]) -> Result<Cursor, Error> {
 }
 
 fn decode_run_time(word: &str) -> Result<Option<DateTime<Utc>>, Error> {
-    if word == "-" { Ok(None) } else { from_sortable(word).map(Some) }
+    if word == NO_TIME { Ok(None) } else { from_sortable(word).map(Some) }
 }
 
 /// A time in microseconds, or `-`.
@@ -55,7 +70,13 @@ fn decode_time(word: &str) -> Result<Option<DateTime<Utc>>, Error> {
 
 /// A time whose text is ordered as the time is: 16 hexadecimal digits.
 pub(crate) fn sortable(time: DateTime<Utc>) -> String {
-    format!("{:016x}", to_micros(time).cast_unsigned() ^ (1 << 63))
+    let mut text = String::with_capacity(TIME);
+    push_sortable(&mut text, time);
+    text
+}
+
+fn push_sortable(text: &mut String, time: DateTime<Utc>) {
+    let _ = write!(text, "{:016x}", to_micros(time).cast_unsigned() ^ (1 << 63));
 }
 
 /// A moment of a claim as text; what is finer than a microsecond is left away, because nothing is due before its time.
@@ -72,6 +93,7 @@ pub(crate) fn from_sortable(text: &str) -> Result<DateTime<Utc>, Error> {
 /// A run as it is sent.
 #[derive(Debug)]
 pub(crate) struct RunRow {
+    pub(crate) run: RunId,
     pub(crate) id: String,
     pub(crate) record: Vec<u8>,
     /// Whether it is skipped when its job is full.
@@ -79,12 +101,16 @@ pub(crate) struct RunRow {
     pub(crate) fire_time: DateTime<Utc>,
 }
 
-/// A job's run, of any length.
+/// A job's run, of any length; with the token of the claim on its job when it is to be claimed at once.
 ///
 /// **Errors**: [`InvalidJob`](ErrorKind::InvalidJob) for a closure, and for names that no key can hold.
-pub(crate) fn encode_run(codec: &Codec, run: &QueuedRun) -> Result<RunRow, Error> {
+pub(crate) fn encode_run(
+    codec: &Codec,
+    run: &QueuedRun,
+    token: Option<FencingToken>,
+) -> Result<RunRow, Error> {
     let payload = codec.encode_run(run)?;
-    row_of(run, &payload)
+    row_of(run, token, &payload)
 }
 
 /// A run that is queued directly.
@@ -93,36 +119,47 @@ pub(crate) fn encode_run(codec: &Codec, run: &QueuedRun) -> Result<RunRow, Error
 pub(crate) fn encode_direct_run(codec: &Codec, run: &QueuedRun) -> Result<RunRow, Error> {
     let payload = codec.encode_run(run)?;
     codec.check_run(&payload, run.id)?;
-    row_of(run, &payload)
+    row_of(run, None, &payload)
 }
 
-fn row_of(run: &QueuedRun, payload: &[u8]) -> Result<RunRow, Error> {
+fn row_of(run: &QueuedRun, token: Option<FencingToken>, payload: &[u8]) -> Result<RunRow, Error> {
+    let wrong = |what: &str| {
+        let message = format!("run {}: the names of its executor, task and key {what}", run.id);
+        Error::new(ErrorKind::InvalidJob, message)
+    };
     let options = &run.options;
     let (executor, task) = (&*options.executor, run.call.task.name());
-    let line = format!("{}:{executor}:{task}", executor.len());
-    let job = run.job_id.as_ref().map_or("", JobId::as_str);
     let key = options.concurrency_key.as_deref().unwrap_or("");
+    let job = run.job_id.as_ref().map_or("", JobId::as_str);
+    let line = format!("{}:{executor}:{task}", executor.len());
     if line.contains('\n') {
-        let message = format!("run {}: the names of its executor and task must not have line breaks", run.id);
-        return Err(Error::new(ErrorKind::InvalidJob, message));
+        return Err(wrong("must not have line breaks"));
     }
+    let length = |length: usize| u16::try_from(length).map_err(|_| wrong("are too long"));
+    let class = LIMITS + line.len() + key.len();
+    let mut head = String::with_capacity(CLASS);
+    match token {
+        Some(FencingToken(token)) => write!(head, "{token:TOKEN$}"),
+        None => write!(head, "{:TOKEN$}", ""),
+    }
+    .unwrap_or_default();
     let priority = (i64::from(i32::MAX) - i64::from(run.priority)).cast_unsigned();
-    let place = format!("{priority:08x}{}", sortable(run.scheduled_time));
-    let mut record = Vec::with_capacity(80 + line.len() + job.len() + key.len() + payload.len());
-    record.extend_from_slice(place.as_bytes());
-    for name in [line.as_str(), job, key] {
-        let length =
-            u32::try_from(name.len()).map_err(|_| Error::new(ErrorKind::InvalidJob, "a name is too long"))?;
-        record.extend_from_slice(&length.to_be_bytes());
-        record.extend_from_slice(name.as_bytes());
-    }
-    record.extend_from_slice(sortable(run.fire_time).as_bytes());
+    let _ = write!(head, "{priority:08x}");
+    push_sortable(&mut head, run.scheduled_time);
+    let mut record = head.into_bytes();
+    record.reserve(2 * 2 + class + job.len() + TIME + payload.len());
+    record.extend_from_slice(&length(class)?.to_be_bytes());
+    record.extend_from_slice(&length(job.len())?.to_be_bytes());
     record.extend_from_slice(&options.max_instances.max(1).to_be_bytes());
     record.extend_from_slice(&options.concurrency_limit.max(1).to_be_bytes());
     record.extend_from_slice(&micros_of(options.result_ttl).to_be_bytes());
+    record.extend_from_slice(&length(line.len())?.to_be_bytes());
+    for text in [&*line, key, job, &*sortable(run.fire_time)] {
+        record.extend_from_slice(text.as_bytes());
+    }
     record.extend_from_slice(payload);
     let skips = !job.is_empty() && options.overlap == Overlap::Skip;
-    Ok(RunRow { id: run.id.to_string(), record, skips, fire_time: run.fire_time })
+    Ok(RunRow { run: run.id, id: run.id.to_string(), record, skips, fire_time: run.fire_time })
 }
 
 /// A duration in microseconds, as long as Lua's numbers are exact with a time added.
@@ -131,7 +168,18 @@ pub(crate) fn micros_of(duration: std::time::Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(LONGEST).min(LONGEST)
 }
 
-/// A record's fields.
+/// The lengths of a token, of a priority, and of a time in a record.
+const TOKEN: usize = 20;
+const PRIORITY: usize = 8;
+const TIME: usize = 16;
+
+/// Where a record's class begins.
+const CLASS: usize = TOKEN + PRIORITY + TIME + 2 * 2;
+
+/// The length of what stands in a class before its line.
+const LIMITS: usize = 4 + 4 + 8 + 2;
+
+/// A record's fields; `runs.lua` says where they are.
 struct Fields<'a> {
     place: &'a str,
     line: &'a str,
@@ -142,23 +190,27 @@ struct Fields<'a> {
 
 impl<'a> Fields<'a> {
     fn read(record: &'a [u8]) -> Option<Self> {
-        let (place, mut rest) = record.split_at_checked(24)?;
-        let mut name = || {
-            let (length, after) = rest.split_first_chunk::<4>()?;
-            let (name, after) = after.split_at_checked(usize::try_from(u32::from_be_bytes(*length)).ok()?)?;
-            rest = after;
-            std::str::from_utf8(name).ok()
-        };
-        let (line, job, _key) = (name()?, name()?, name()?);
-        let (fire_time, rest) = rest.split_at_checked(16)?;
-        let (_limits, payload) = rest.split_at_checked(16)?;
-        let text = std::str::from_utf8;
-        Some(Self { place: text(place).ok()?, line, job, fire_time: text(fire_time).ok()?, payload })
+        let (head, rest) = record.split_at_checked(CLASS)?;
+        let (place, lengths) = head.get(TOKEN..)?.split_at_checked(PRIORITY + TIME)?;
+        let (class, job) = lengths.split_at_checked(2)?;
+        let (class, rest) = rest.split_at_checked(length(class)?)?;
+        let (job, rest) = rest.split_at_checked(length(job)?)?;
+        let (fire_time, payload) = rest.split_at_checked(TIME)?;
+        let (limits, names) = class.split_at_checked(LIMITS)?;
+        let line = names.get(..length(limits.get(LIMITS - 2..)?)?)?;
+        let text = |bytes: &'a [u8]| std::str::from_utf8(bytes).ok();
+        Some(Self {
+            place: text(place)?,
+            line: text(line)?,
+            job: text(job)?,
+            fire_time: text(fire_time)?,
+            payload,
+        })
     }
 
     /// **Errors**: [`Corrupt`](ErrorKind::Corrupt).
     fn head<'h>(&'h self, id: &'h str) -> Result<RunHead<'h>, Error> {
-        let inverted = self.place.get(..8).and_then(|digits| i64::from_str_radix(digits, 16).ok());
+        let inverted = self.place.get(..PRIORITY).and_then(|digits| i64::from_str_radix(digits, 16).ok());
         let priority = inverted.and_then(|digits| i32::try_from(i64::from(i32::MAX) - digits).ok());
         let task = self
             .line
@@ -169,10 +221,15 @@ impl<'a> Fields<'a> {
             job_id: Some(self.job).filter(|job| !job.is_empty()),
             task: task.ok_or_else(|| corrupt("the line of a run is none"))?,
             fire_time: from_sortable(self.fire_time)?,
-            scheduled_time: from_sortable(self.place.get(8..).unwrap_or_default())?,
+            scheduled_time: from_sortable(self.place.get(PRIORITY..).unwrap_or_default())?,
             priority: priority.ok_or_else(|| corrupt("the priority of a run is none"))?,
         })
     }
+}
+
+/// A length in a record.
+fn length(bytes: &[u8]) -> Option<usize> {
+    Some(usize::from(u16::from_be_bytes(bytes.try_into().ok()?)))
 }
 
 /// **Errors**: [`Corrupt`](ErrorKind::Corrupt) with the reason.
@@ -199,7 +256,8 @@ pub(crate) fn decode_tries(codec: &Codec, tries: Option<&[u8]>) -> (u32, Vec<Att
     (number(attempt).unwrap_or(0), history)
 }
 
-/// The ending of a run as text: the outcome's word, when it started, when it ended, and the outcome's data.
+/// The ending of a run as text: the outcome's word, when it started, when it ended, and, in a line of its own, the
+/// outcome's data.
 pub(crate) fn encode_ending(
     codec: &Codec,
     outcome: &Outcome,
@@ -288,12 +346,20 @@ impl JobRow<'_> {
         codec.decode_job(payload, self.id, decode_cursor(cursor)?, context)
     }
 
-    /// The revision's digits; nothing when the cursor does not begin with a number.
+    /// The revision's digits; nothing when the cursor has none.
     pub(crate) fn revision(&self) -> &str {
-        let cursor = self.cursor.as_deref().unwrap_or_default();
-        let end = cursor.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(0);
-        match cursor.get(end) {
-            Some(b' ') => std::str::from_utf8(&cursor[..end]).unwrap_or_default(),
+        let cursor = std::str::from_utf8(self.cursor.as_deref().unwrap_or_default()).unwrap_or_default();
+        let mut words = cursor.split(' ');
+        let (time, revision, more) = (words.next(), words.next(), words.next());
+        match revision {
+            Some(digits)
+                if !digits.is_empty()
+                    && digits.bytes().all(|byte| byte.is_ascii_digit())
+                    && time.is_some_and(|time| !time.is_empty())
+                    && more.is_some() =>
+            {
+                digits
+            }
             _ => "",
         }
     }
@@ -321,7 +387,7 @@ impl JobRow<'_> {
 
     fn next_run_time(&self) -> Option<DateTime<Utc>> {
         let cursor = std::str::from_utf8(self.cursor.as_deref()?).ok()?;
-        decode_run_time(cursor.split(' ').nth(1)?).ok()?
+        decode_run_time(cursor.split(' ').next()?).ok()?
     }
 }
 

@@ -20,8 +20,7 @@ const MAX_POOL: u32 = 1_024;
 const MAX_NAME: usize = 200;
 
 /// The names that the scripts use for keys of their own.
-const TAKEN: [&str; 26] = [
-    "claims",
+const TAKEN: [&str; 30] = [
     "crowded",
     "crowds",
     "cursors",
@@ -29,23 +28,28 @@ const TAKEN: [&str; 26] = [
     "ends",
     "finished",
     "fires",
+    "gates",
+    "group",
+    "groups",
+    "held",
     "kept",
     "leases",
     "lines",
+    "owners",
+    "parked",
     "paused",
     "quarantined",
     "reasons",
-    "run_claims",
+    "request",
     "run_ids",
     "run_leases",
+    "run_owners",
     "runs",
     "scheduled",
     "schema",
     "suspended",
     "token",
     "tries",
-    "parked",
-    "request",
     "waiting",
 ];
 

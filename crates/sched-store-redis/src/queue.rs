@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use redis::Value;
-use sched_core::codec::to_micros;
 use sched_core::{
     ClaimRequest, ClaimedRun, Error, ErrorKind, FencingToken, FinishedRun, JobId, Outcome, QueuedRun,
     RunClaim, RunCounts, RunFilter, RunId, RunPhase, RunQueue, RunRecord,
@@ -204,12 +203,13 @@ impl RunQueue for RedisStore {
             put_claim(request, *claim);
             match again {
                 Some(again) => {
-                    let history = self.codec.encode_history(&again.history);
-                    request.arg("again").arg(sortable(again.at)).arg(history);
+                    let mut next = sortable(again.at).into_bytes();
+                    next.extend(self.codec.encode_history(&again.history));
+                    request.arg(next);
                 }
                 None => {
                     let ending = encode_ending(&self.codec, outcome, *started_at, *finished_at);
-                    request.arg("end").arg(ending).number(to_micros(*finished_at));
+                    request.arg([b". ", &*ending].concat());
                 }
             }
         })?;

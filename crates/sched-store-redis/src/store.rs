@@ -13,7 +13,7 @@ use sched_core::codec::{Codec, from_micros};
 use sched_core::{
     Advance, Claim, ClaimRequest, ClaimedJob, Committed, ConflictPolicy, Error, ErrorKind, FencingToken,
     Inserted, Job, JobCommit, JobCounts, JobFilter, JobId, JobPosition, JobState, JobStore, RunQueue,
-    StoreContext, StoreTraits, StoredJob,
+    RunWish, StoreContext, StoreTraits, StoredJob,
 };
 
 use crate::codec::{
@@ -257,6 +257,25 @@ impl RedisStore {
         }
     }
 
+    /// Commits, and lets those runs be claimed that are wanted.
+    fn commit_all(&self, commits: Vec<JobCommit>, wish: Option<&RunWish>) -> Result<Vec<Committed>, Error> {
+        let started = self.started()?;
+        let is_wanted = |at: usize| wish.is_some_and(|wish| wish.wanted.get(at).is_some_and(|it| *it));
+        let encoded = commits.into_iter().enumerate().map(|(at, JobCommit { claim, advance, runs })| {
+            // Only the one run of a commit may be claimed.
+            let token = (is_wanted(at) && runs.len() == 1).then_some(claim.token);
+            let rows = runs.iter().map(|run| encode_run(&self.codec, run, token));
+            Ok(Committing { claim, advance, runs: rows.collect::<Result<_, Error>>()? })
+        });
+        let encoded = encoded.collect::<Result<Vec<_>, Error>>()?;
+        let (owner, lease) = wish.map_or(("", 0), |wish| (&*wish.owner, micros_of(wish.lease)));
+        let head = [owner, &lease.to_string()];
+        let answers = self.write_all(&started, (&script::COMMIT, &head), &encoded, |request, commit| {
+            commit.put(request);
+        })?;
+        encoded.iter().zip(answers).map(|(commit, answer)| commit.outcome(answer)).collect()
+    }
+
     /// Claims at most one page of due jobs; says whether there may be more.
     fn claim_page(
         &self,
@@ -298,6 +317,42 @@ impl RedisStore {
             self.quarantine(started, &token, &unreadable);
         }
         Ok(more)
+    }
+}
+
+/// A commit on its way in.
+struct Committing {
+    claim: Claim,
+    advance: Advance,
+    runs: Vec<RunRow>,
+}
+
+impl Committing {
+    fn put(&self, request: &mut Request) {
+        request.arg(self.claim.id.as_str()).number(self.claim.token.0);
+        match &self.advance {
+            Advance::Remove => request.arg(""),
+            Advance::To(cursor) => request.arg(encode_cursor(cursor, self.claim.slot)),
+        };
+        let kind = |run: &RunRow| if run.skips { 's' } else { 'q' };
+        request.arg(self.runs.iter().map(kind).collect::<String>());
+        for run in &self.runs {
+            request.arg(&run.id).arg(&run.record);
+        }
+    }
+
+    /// What became of it, by what the script says.
+    fn outcome(&self, answer: Value) -> Result<Committed, Error> {
+        Ok(match (answer, &*self.runs) {
+            (Value::Int(0), _) => Committed::Stale,
+            (Value::Int(2), [run]) => Committed::Claimed(run.run),
+            (Value::Int(_), _) => Committed::Applied { skipped: Vec::new() },
+            (positions, runs) => {
+                let positions = list(positions)?;
+                let fire_time = |at: &Value| Some(runs.get(count(at).ok()?.checked_sub(1)?)?.fire_time);
+                Committed::Applied { skipped: positions.iter().filter_map(fire_time).collect() }
+            }
+        })
     }
 }
 
@@ -524,39 +579,11 @@ impl JobStore for RedisStore {
     }
 
     fn commit(&self, commits: Vec<JobCommit>) -> Result<Vec<Committed>, Error> {
-        let started = self.started()?;
-        let encoded = commits.into_iter().map(|JobCommit { claim, advance, runs }| {
-            let runs: Result<Vec<RunRow>, Error> =
-                runs.iter().map(|run| encode_run(&self.codec, run)).collect();
-            Ok((claim, advance, runs?))
-        });
-        let encoded = encoded.collect::<Result<Vec<_>, Error>>()?;
-        let answers =
-            self.write_all(&started, (&script::COMMIT, &[]), &encoded, |request, (claim, advance, runs)| {
-                request.arg(claim.id.as_str()).number(claim.token.0);
-                match advance {
-                    Advance::Remove => request.arg("").arg(""),
-                    Advance::To(cursor) => {
-                        request.arg(encode_place(cursor)).arg(encode_cursor(cursor, claim.slot))
-                    }
-                };
-                request.number(runs.len());
-                for run in runs {
-                    request.arg(&run.id).arg(&run.record).arg(if run.skips { "skip" } else { "" });
-                }
-            })?;
-        let committed = encoded.iter().zip(answers).map(|((_, _, runs), answer)| {
-            Ok(match answer {
-                Value::Int(0) => Committed::Stale,
-                Value::Int(_) => Committed::Applied { skipped: Vec::new() },
-                positions => {
-                    let positions = list(positions)?;
-                    let fire_time = |at: &Value| Some(runs.get(count(at).ok()?.checked_sub(1)?)?.fire_time);
-                    Committed::Applied { skipped: positions.iter().filter_map(fire_time).collect() }
-                }
-            })
-        });
-        committed.collect()
+        self.commit_all(commits, None)
+    }
+
+    fn commit_and_claim(&self, commits: Vec<JobCommit>, wish: &RunWish) -> Result<Vec<Committed>, Error> {
+        self.commit_all(commits, Some(wish))
     }
 
     fn runs(&self) -> Option<&dyn RunQueue> {

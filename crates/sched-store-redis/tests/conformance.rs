@@ -16,7 +16,7 @@ fn two_handles(
         let builder = with(RedisStore::builder(&url).prefix(&prefix));
         Arc::new(builder.build().expect("the configuration is right"))
     };
-    let fixture = StoreFixture::new(open()).with_peer(open()).with_server_clock();
+    let fixture = StoreFixture::new(open()).with_peer(open()).with_server_clock().with_claimed_commits();
     let spoil = move |hash: &str, id: &str, change: fn(Vec<u8>) -> Vec<u8>| {
         let client = redis::Client::open(url.as_str()).expect("the url is right");
         let mut conn = client.get_connection().expect("the server answers");

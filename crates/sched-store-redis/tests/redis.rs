@@ -379,10 +379,10 @@ fn every_way_to_mangle_a_row_quarantines_it_and_no_other() {
         ("the payload is deep", "jobs", &"[".repeat(500)),
         ("the payload is too long", "jobs", &"x".repeat(2 << 20)),
         ("the cursor is no text", "cursors", "x"),
-        ("the cursor is cut off", "cursors", "7 8006179e4bd1a000"),
-        ("the status is unknown", "cursors", "7 8006179e4bd1a000 - - x"),
-        ("the revision is negative", "cursors", "-1 8006179e4bd1a000 - - scheduled"),
-        ("the time is none", "cursors", "7 ffffffffffffffff - - scheduled"),
+        ("the cursor is cut off", "cursors", "8006179e4bd1a000 7"),
+        ("the status is unknown", "cursors", "8006179e4bd1a000 7 - - x"),
+        ("the revision is negative", "cursors", "8006179e4bd1a000 -1 - - scheduled"),
+        ("the time is none", "cursors", "ffffffffffffffff 7 - - scheduled"),
     ] {
         let prefix = server::unique_name("mangled");
         let store = started(RedisStore::builder(&url).prefix(&prefix));
