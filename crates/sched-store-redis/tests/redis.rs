@@ -312,11 +312,21 @@ fn a_server_that_is_full_takes_nothing_new_and_lets_go() {
     let Some(server) = Server::start(&[]) else { return };
     let store = started(RedisStore::builder(server.url()));
     insert(&store, &[sample_job("a", NOON), sample_job("b", NOON)]);
+    store.enqueue(vec![sample_queued(1, NOON)]).expect("enqueue");
+    let run = store.claim(&request("one", LEASE), &places()).expect("claim").remove(0);
+    let ended = FinishedRun {
+        claim: RunClaim { id: run.run.id, token: run.token },
+        outcome: Outcome::Cancelled,
+        started_at: None,
+        finished_at: NOON,
+        again: None,
+    };
     command(&server.url(), &[b"CONFIG", b"SET", b"maxmemory", b"1"]).expect("it is set");
     let error = store.insert(&[sample_job("c", NOON)], ConflictPolicy::Error).expect_err("it is full");
     assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
     assert!(error.to_string().contains("maxmemory"), "{error}");
     assert!(store.claim_due(&request("one", LEASE)).is_err(), "a claim needs room");
+    assert_eq!(store.finish(vec![ended]).expect("finish"), [true], "what is under way ends");
     command(&server.url(), &[b"CONFIG", b"SET", b"maxmemory", b"0"]).expect("it is set");
     assert_eq!(store.claim_due(&request("one", LEASE)).expect("claim").len(), 2, "nothing was half done");
 }
@@ -338,6 +348,72 @@ fn a_replica_is_refused() {
     let error = start_error(lonely);
     assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
     assert!(error.to_string().contains("1 of 2 replicas"), "{error}");
+}
+
+/// A Sentinel that watches one primary.
+struct Sentinel {
+    _directory: TempDir,
+    port: u16,
+    child: Child,
+}
+
+impl Sentinel {
+    fn of(primary: &Server) -> Self {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let port = listener.local_addr().expect("it is bound").port();
+        drop(listener);
+        let directory = TempDir::new().expect("a temporary directory");
+        let file = directory.path().join("sentinel.conf");
+        let lines = [
+            format!("port {port}"),
+            "bind 127.0.0.1".to_owned(),
+            format!("sentinel monitor main 127.0.0.1 {} 1", primary.port),
+            "sentinel down-after-milliseconds main 1000".to_owned(),
+            "sentinel failover-timeout main 5000".to_owned(),
+        ];
+        std::fs::write(&file, lines.join("\n")).expect("the file is written");
+        let mut program = Command::new("redis-server");
+        program.arg(file).arg("--sentinel").current_dir(directory.path());
+        let child = program.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("it starts");
+        Self { _directory: directory, port, child }
+    }
+
+    fn knows_a_replica(&self) -> bool {
+        let url = format!("redis://127.0.0.1:{}/", self.port);
+        let found = command(&url, &[b"SENTINEL", b"REPLICAS", b"main"]);
+        found.is_ok_and(|found| found.as_sequence().is_some_and(|replicas| !replicas.is_empty()))
+    }
+}
+
+impl Drop for Sentinel {
+    fn drop(&mut self) {
+        self.child.kill().expect("it is killed");
+        self.child.wait().expect("it is dead");
+    }
+}
+
+#[test]
+fn behind_a_sentinel_work_goes_on_at_the_new_primary() {
+    let Some(mut primary) = Server::start(&["--repl-diskless-sync-delay", "0"]) else { return };
+    let port = primary.port.to_string();
+    let Some(replica) = Server::start(&["--replicaof", "127.0.0.1", &port]) else { return };
+    let sentinel = Sentinel::of(&primary);
+    wait_for("the Sentinel's knowledge", || sentinel.knows_a_replica().then_some(()));
+    let address = format!("127.0.0.1:{}", sentinel.port);
+    let builder = RedisStore::builder(primary.url()).connect_timeout(SHORT).response_timeout(SHORT);
+    let unknown = start_error(builder.clone().sentinels(&[&address], "other"));
+    assert_eq!(unknown.kind(), ErrorKind::Unavailable, "{unknown}");
+    let store = started(builder.sentinels(&[&address], "main"));
+    insert(&store, &[sample_job("a", NOON)]);
+    let is_there = || command(&replica.url(), &[b"HLEN", b"{sched}:jobs"]).ok();
+    wait_for("the replica's copy", || is_there().filter(|count| *count == redis::Value::Int(1)));
+    primary.kill();
+    let later = sample_job("b", NOON);
+    let added =
+        wait_for("the failover", || store.insert(std::slice::from_ref(&later), ConflictPolicy::Keep).ok());
+    assert!(matches!(added[..], [Ok(Inserted::Added)]), "{added:?}");
+    assert_eq!(ids(&store), ["a", "b"]);
+    assert_eq!(is_there(), Some(redis::Value::Int(2)), "the replica is the primary now");
 }
 
 #[test]
