@@ -300,6 +300,9 @@ impl Scheduler {
     /// The last that is done in a lane.
     pub(crate) fn close_lane(&self, lane: &Arc<Lane>, engine: &mut Engine) -> Result<(), Error> {
         self.end_held(lane);
+        if let Err(error) = engine.release_prepared(lane) {
+            tracing::warn!(store = &*lane.alias, %error, "claims on jobs could not be given back; they will end");
+        }
         if let Err(error) = engine.settle(self, lane) {
             tracing::warn!(store = &*lane.alias, %error, "runs that ended could not be recorded");
         }

@@ -6,6 +6,7 @@
 //! Nothing sleeps here but a [`keeper`], where an adapter has no place of its own for it: an adapter does everything
 //! else.
 
+mod ahead;
 mod backoff;
 mod builder;
 mod commit;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::Scheduler;
+use super::ahead::{Ahead, planned};
 use super::backoff::Backoff;
 use super::commit::{Batch, Outcomes, Planned};
 use super::dispatch::{Sink, log_outcome, retrying};
@@ -25,9 +26,7 @@ use crate::job::{Job, JobStatus};
 use crate::plan::{Plan, PlannedFire, Then, plan};
 use crate::policy::{Delivery, Overlap, Role};
 use crate::run::{Run, RunReport};
-use crate::store::{
-    ClaimRequest, ClaimedJob, FinishedRun, QueuedRun, RunClaim, RunFilter, RunPhase, RunQueue,
-};
+use crate::store::{ClaimRequest, FinishedRun, QueuedRun, RunClaim, RunFilter, RunPhase, RunQueue};
 use crate::task::TaskRef;
 
 /// A wall clock that departs this far from the monotonic one has jumped.
@@ -42,7 +41,7 @@ const QUEUE_PAUSE: Duration = Duration::from_secs(1);
 
 /// How many due jobs of a store in memory are claimed at once: few, so that the first run starts before the last is
 /// planned. Stores with round trips take whole batches.
-const SMALL_BATCH: usize = 256;
+pub(super) const SMALL_BATCH: usize = 256;
 
 /// Of how many jobs that ended it is looked, at each upkeep, whether others have ended their last runs. Each costs two
 /// calls of the store.
@@ -59,6 +58,7 @@ pub(crate) struct Engine {
     /// Whether nothing that was due waited in the queue when it was looked at last: then what is committed may be
     /// claimed at once, because it overtakes nothing.
     pub(super) is_queue_clear: bool,
+    pub(super) ahead: Ahead,
     seen: Option<(DateTime<Utc>, Duration)>,
     next_upkeep: Duration,
     /// Whether there may be results to delete.
@@ -81,6 +81,7 @@ impl Engine {
             sink,
             uncommitted: None,
             is_queue_clear: false,
+            ahead: Ahead::default(),
             seen: None,
             next_upkeep: Duration::ZERO,
             is_cleaning: false,
@@ -101,6 +102,8 @@ impl Engine {
         if phase == SchedulerState::Running {
             scheduler.start_retries(lane, now);
             more = self.start_due(scheduler, lane, queue, now)?;
+        } else {
+            self.release_prepared(lane)?;
         }
         if let Some(queue) = queue {
             more |= self.keep_leases(scheduler, lane, queue)?;
@@ -170,6 +173,12 @@ impl Engine {
             let queued = self.commit_again(scheduler, lane, now)?;
             return Ok(Fired { more: true, queued });
         }
+        if self.fire_prepared(scheduler, lane, now)? {
+            return Ok(Fired { more: true, queued: false });
+        }
+        if self.prepare(scheduler, lane, now)? {
+            return Ok(Fired::default());
+        }
         let is_blocking = lane.store.traits().blocking;
         let limit = match is_blocking {
             true => self.options.claim_batch,
@@ -182,11 +191,8 @@ impl Engine {
             return Ok(Fired::default());
         }
         let more = claimed.len() >= request.limit;
-        let planned = claimed.into_iter().map(|ClaimedJob { job, claim }| {
-            let (plan, failure) = plan_or_suspend(&job, now, scheduler.inner.seed);
-            Planned { job, plan, failure, claim }
-        });
-        let planned: Vec<Planned> = planned.collect();
+        let seed = scheduler.inner.seed;
+        let planned: Vec<Planned> = claimed.into_iter().map(|claimed| planned(claimed, now, seed)).collect();
         let wish = self.wish(scheduler, &planned);
         let batch = Batch { planned, at: now, until, is_wanted: wish.is_some() };
         let commits = batch.commits(self.delivery);
@@ -229,7 +235,13 @@ impl Engine {
         ClaimRequest { owner: Arc::clone(&scheduler.inner.identity), now, limit, lease: self.options.lease }
     }
 
-    fn dispatch(&self, scheduler: &Scheduler, lane: &Arc<Lane>, outcomes: Outcomes, now: DateTime<Utc>) {
+    pub(super) fn dispatch(
+        &self,
+        scheduler: &Scheduler,
+        lane: &Arc<Lane>,
+        outcomes: Outcomes,
+        now: DateTime<Utc>,
+    ) {
         let mut told = Told::new(scheduler, lane);
         for job in &outcomes.stale {
             told.claim_lost(Some(job.id().clone()), None);
@@ -365,13 +377,19 @@ impl Engine {
         Ok(self.is_cleaning)
     }
 
-    fn next_wake(&self, scheduler: &Scheduler, lane: &Lane, resting: &Resting<'_>) -> Result<Wake, Error> {
+    fn next_wake(
+        &mut self,
+        scheduler: &Scheduler,
+        lane: &Lane,
+        resting: &Resting<'_>,
+    ) -> Result<Wake, Error> {
         let role = self.options.role;
         let mut next = match resting.phase {
             SchedulerState::Running if role.plans() => lane.store.next_wakeup()?,
             _ => None,
         };
         // A job that is due already and was not claimed is held by another, by a clock that may differ from ours.
+        let due = next;
         let mut held_back = next.filter(|time| *time <= resting.now).map(|_| QUEUE_PAUSE);
         next = next.filter(|time| *time > resting.now);
         if let Some(waiting) =
@@ -381,6 +399,7 @@ impl Engine {
             held_back = held_back.or((waiting <= resting.now).then_some(QUEUE_PAUSE));
             next = [next, Some(waiting).filter(|time| *time > resting.now)].into_iter().flatten().min();
         }
+        next = next.into_iter().chain(self.ahead.due()).min();
         let now = scheduler.inner.clock.now();
         let is_running = resting.phase == SchedulerState::Running;
         if let Some(due) = scheduler.inner.dispatcher.next_timer(lane.index, is_running) {
@@ -389,6 +408,9 @@ impl Engine {
             next = next.into_iter().chain(due).min();
         }
         let mut sleep = next.map(|time| (time - now).to_std().unwrap_or(Duration::ZERO));
+        if let (Some(pause), Some(due)) = (sleep, due.filter(|_| due == next)) {
+            sleep = Some(self.sleep_for(lane, due, pause));
+        }
         if lane.queued.lock().has_ended() {
             let upkeep = self.next_upkeep.saturating_sub(scheduler.inner.clock.monotonic());
             sleep = Some(sleep.map_or(upkeep, |sleep| sleep.min(upkeep)));
@@ -431,7 +453,7 @@ struct Resting<'a> {
 }
 
 /// The plan of a due job. When its trigger fails, the fire time that is known still runs and the job is suspended.
-fn plan_or_suspend(job: &Job, now: DateTime<Utc>, seed: u64) -> (Plan, Option<Arc<str>>) {
+pub(super) fn plan_or_suspend(job: &Job, now: DateTime<Utc>, seed: u64) -> (Plan, Option<Arc<str>>) {
     let call = AssertUnwindSafe(|| plan(&job.spec, &job.cursor, now, seed));
     let reason: Arc<str> = match std::panic::catch_unwind(call) {
         Ok(Ok(plan)) => return (plan, None),

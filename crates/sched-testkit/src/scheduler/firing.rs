@@ -24,12 +24,13 @@ pub fn the_loop_rests_until_the_earliest_job(fixture: &Fixture) -> Result<(), Er
     let world = fixture.started_with(|config| {
         config.job_store("second", fixture.store()).job_store("empty", fixture.store())
     })?;
+    let until = |seconds| Some(Duration::from_secs(seconds) - fixture.head_start());
     world.add(Job::task(NOTE).id("a").trigger(Every::seconds(8)))?;
-    assert_eq!(world.turn(), Some(Duration::from_secs(8)));
+    assert_eq!(world.turn(), until(8));
     world.add(Job::task(NOTE).id("b").trigger(Every::seconds(5)).store("second"))?;
-    assert_eq!(world.turn(), Some(Duration::from_secs(5)));
+    assert_eq!(world.turn(), until(5));
     world.add(Job::task(NOTE).id("c").trigger(Every::seconds(6)))?;
-    assert_eq!(world.turn(), Some(Duration::from_secs(5)));
+    assert_eq!(world.turn(), until(5));
     world.scheduler.remove_all_jobs(None)?;
     world.add(Job::task(NOTE).id("d").trigger(Every::seconds(3_600)))?;
     assert!(world.turn().is_some_and(|rest| rest <= Duration::from_secs(10)));

@@ -41,6 +41,7 @@ pub const SINGLE: &str = "single";
 pub struct Fixture {
     store: Box<dyn Fn() -> Arc<dyn JobStore>>,
     executor: Box<dyn Fn() -> Arc<dyn Executor>>,
+    head_start: Duration,
 }
 
 impl Fixture {
@@ -49,7 +50,18 @@ impl Fixture {
         store: impl Fn() -> Arc<dyn JobStore> + 'static,
         executor: impl Fn() -> Arc<dyn Executor> + 'static,
     ) -> Self {
-        Self { store: Box::new(store), executor: Box::new(executor) }
+        Self { store: Box::new(store), executor: Box::new(executor), head_start: Duration::ZERO }
+    }
+
+    /// Lets the loops wake so much before a job is due.
+    #[must_use]
+    pub fn with_head_start(self, head_start: Duration) -> Self {
+        Self { head_start, ..self }
+    }
+
+    /// How much before a job is due the loops wake.
+    pub fn head_start(&self) -> Duration {
+        self.head_start
     }
 
     /// A new store.
@@ -85,7 +97,8 @@ impl Fixture {
             .with(|_| config)
             .build()?;
         let recorder = Recorder::listen(&scheduler, EventMask::all() - EventMask::RUN_STARTED);
-        Ok(World { scheduler, clock, runtime: Arc::default(), recorder, traces, held, hook })
+        let runtime = Arc::new(ManualRuntime::with_head_start(self.head_start));
+        Ok(World { scheduler, clock, runtime, recorder, traces, held, hook })
     }
 
     /// A started scheduler; what was told so far is forgotten.

@@ -28,7 +28,7 @@ pub mod triggers;
 pub mod trouble;
 
 pub use self::executors::{HeldExecutor, Refusal};
-pub use self::fixture::{Fixture, Trace, World};
+pub use self::fixture::{Fixture, NOTE, Trace, World};
 pub use self::recorder::{Recorder, word};
 pub use self::runtime::ManualRuntime;
 pub use self::triggers::Every;

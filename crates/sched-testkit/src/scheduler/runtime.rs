@@ -17,12 +17,18 @@ pub struct ManualRuntime {
     keepers: Mutex<Vec<Keeper>>,
     turns: AtomicUsize,
     refuses: Mutex<bool>,
+    head_start: Duration,
 }
 
 impl ManualRuntime {
     /// A runtime without drivers.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// A runtime that lets its loops wake so much before their time.
+    pub fn with_head_start(head_start: Duration) -> Self {
+        Self { head_start, ..Self::default() }
     }
 
     /// From now on drivers are refused, as a runtime does that is out of threads.
@@ -103,6 +109,7 @@ impl Runtime for ManualRuntime {
             return Err(Error::new(ErrorKind::Unavailable, "no place for another driver"));
         }
         driver.set_waker(Waker::noop().clone());
+        driver.set_head_start(self.head_start);
         self.drivers.lock().push(driver);
         Ok(())
     }
