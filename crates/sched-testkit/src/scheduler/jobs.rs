@@ -230,8 +230,11 @@ pub fn a_job_is_removed_from_its_store_only(fixture: &Fixture) -> Result<(), Err
         }
         world.add(Job::task(NOTE).id("a").store("second").trigger(Every::seconds(30)))?;
         world.recorder.clear();
-        for key in [("a", "default"), ("b", "second"), ("a", "nowhere")] {
-            assert_eq!(kind(world.scheduler.remove_job(key)), Some(ErrorKind::NotFound), "{key:?}");
+        for (id, store) in [("a", "default"), ("b", "second"), ("a", "nowhere")] {
+            let refused = world.scheduler.remove_job((id, store));
+            let told = refused.as_ref().err().map(ToString::to_string).unwrap_or_default();
+            assert!(told.contains(&format!("\"{store}\"")), "the store is not named: {told}");
+            assert_eq!(kind(refused), Some(ErrorKind::NotFound), "{id} {store}");
         }
         assert!(world.recorder.words().is_empty());
         world.scheduler.remove_job(("a", "second"))?;
