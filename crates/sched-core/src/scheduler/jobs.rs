@@ -246,7 +246,8 @@ impl Scheduler {
         Ok(())
     }
 
-    /// The jobs as text for people: under each store its jobs, or under `Pending jobs:` those that wait.
+    /// The jobs as text for people: under each store its jobs, or under `Pending jobs:` those that wait. A job's line
+    /// is `name (id: …, trigger: …, next run at: …)`.
     pub fn format_jobs(&self, store: Option<&str>) -> Result<String, Error> {
         let state = self.inner.state.read();
         let (zone, stopped) = (state.timezone, state.phase == SchedulerState::Stopped);
@@ -266,7 +267,7 @@ impl Scheduler {
                 &mut text,
                 &heading,
                 "No scheduled jobs",
-                jobs.iter().map(|job| job.display_in(zone)),
+                jobs.iter().map(|job| job.listed(&job.standing(zone))),
             );
         }
         Ok(text)
@@ -480,10 +481,7 @@ fn pending_index(state: &State, key: &JobKey) -> Result<usize, Error> {
 }
 
 fn pending_line(job: &JobHandle) -> String {
-    match job.status() {
-        JobStatus::Paused => format!("{} (trigger: {}, paused)", job.name(), job.trigger),
-        _ => format!("{} (trigger: {}, pending)", job.name(), job.trigger),
-    }
+    job.listed(if *job.status() == JobStatus::Paused { "paused" } else { "pending" })
 }
 
 fn push_section(text: &mut String, heading: &str, empty: &str, lines: impl Iterator<Item = String>) {

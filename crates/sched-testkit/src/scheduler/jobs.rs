@@ -292,12 +292,14 @@ pub fn jobs_are_printed_under_their_stores(fixture: &Fixture) -> Result<(), Erro
     assert_eq!(print(None)?, "Pending jobs:\n    No pending jobs\n");
     world.add(Job::task(NOTE).id("a").trigger(Every::seconds(60)))?;
     world.add(Job::task(NOTE).id("b").name("other").store("alpha").trigger(Every::seconds(60)).paused())?;
-    let (first, other) =
-        ("    note (trigger: every[60s], pending)\n", "    other (trigger: every[60s], paused)\n");
+    let (first, other) = (
+        "    note (id: a, trigger: every[60s], pending)\n",
+        "    other (id: b, trigger: every[60s], paused)\n",
+    );
     assert_eq!(print(None)?, format!("Pending jobs:\n{first}{other}"));
     assert_eq!(print(Some("alpha"))?, format!("Pending jobs:\n{other}"));
     world.start()?;
-    let first = "    note (trigger: every[60s], next run at: 2024-05-01 12:01:00 UTC)\n";
+    let first = "    note (id: a, trigger: every[60s], next run at: 2024-05-01 12:01:00 UTC)\n";
     assert_eq!(print(None)?, format!("Jobstore alpha:\n{other}Jobstore default:\n{first}"));
     assert_eq!(print(Some("default"))?, format!("Jobstore default:\n{first}"));
     world.scheduler.remove_all_jobs(Some("alpha"))?;
