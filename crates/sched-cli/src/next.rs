@@ -3,13 +3,13 @@
 use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
 use sched::triggers::{Preview, preview};
-use sched::{BuildContext, Registry, Trigger, time};
+use sched::{BuildContext, Trigger, time};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::args::NextArgs;
 use crate::failure::Failure;
-use crate::{batch, output, times};
+use crate::{batch, output, plugins, times};
 
 /// Triggers that take their one expression without a key.
 const WITH_EXPRESSION: [&str; 2] = ["crontab", "cron"];
@@ -28,7 +28,7 @@ pub(crate) fn next(args: &NextArgs) -> Result<(), Failure> {
     if args.batch {
         return batch::answer_all();
     }
-    let registry = Registry::linked()?;
+    let registry = plugins::linked().build()?;
     let zone = args.tz.unwrap_or_else(time::local_timezone);
     let from = start(args.from.as_deref(), zone)?;
     let config = trigger_config(args)?;
