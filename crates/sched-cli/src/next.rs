@@ -93,6 +93,11 @@ fn trigger_config(args: &NextArgs) -> Result<Value, Failure> {
             return Err(Failure::usage(format_args!("`{key}` is given twice")));
         }
     }
+    if let Some(line) = crontab_line(alias, &expression) {
+        return Err(Failure::usage(format_args!(
+            "`{line}` is no trigger but a crontab line: write `sched next crontab \"{line}\"`"
+        )));
+    }
     if !expression.is_empty() {
         let text = expression.join(" ");
         if !WITH_EXPRESSION.contains(&alias) {
@@ -103,6 +108,17 @@ fn trigger_config(args: &NextArgs) -> Result<Value, Failure> {
         }
     }
     Ok(Value::Object(table))
+}
+
+/// The crontab line that stands where a trigger's name belongs, in quotes or without.
+fn crontab_line(alias: &str, rest: &[&str]) -> Option<String> {
+    let words: Vec<&str> = alias.split_whitespace().chain(rest.iter().copied()).collect();
+    let first = words.first()?;
+    let is_line = match words.len() {
+        1 => first.starts_with('@'),
+        count => count >= 5 && !first.starts_with(|start: char| start.is_ascii_alphabetic()),
+    };
+    is_line.then(|| words.join(" "))
 }
 
 fn key_and_value(argument: &str) -> Option<(&str, &str)> {

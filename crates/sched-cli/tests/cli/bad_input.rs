@@ -192,6 +192,9 @@ fn a_command_line_that_makes_no_sense_is_refused() {
         (&["next", "cron", "hour=9", "-n", "0"], "--count"),
         (&["next", "cron", "hour=9", "hour=10"], "`hour` is given twice"),
         (&["next", "interval", "5"], "expected `key=value`"),
+        (&["next", "0 9 * * *"], "write `sched next crontab \"0 9 * * *\"`"),
+        (&["next", "*/5", "9-17", "*", "*", "mon"], "write `sched next crontab \"*/5 9-17 * * mon\"`"),
+        (&["next", "@daily", "-n", "2"], "write `sched next crontab \"@daily\"`"),
         (&["next", "or", "triggers=[{]"], "looks like JSON but is not"),
         (&["next", "--batch", "cron"], "cannot be used with"),
     ];
