@@ -15,7 +15,7 @@ use serde_json::{Map, Value};
 
 use crate::failure::Failure;
 use crate::next::shown_zone;
-use crate::times;
+use crate::{plugins, times};
 
 /// The longest line that is read, in bytes.
 const MAX_LINE: usize = 1024 * 1024;
@@ -76,7 +76,7 @@ fn kind_name(kind: ErrorKind) -> String {
 
 /// Answers standard input on standard output, until the input ends or nobody reads the answers.
 pub(crate) fn answer_all() -> Result<(), Failure> {
-    let registry = Registry::linked()?;
+    let registry = plugins::linked().build()?;
     let mut input = BufReader::with_capacity(BUFFER, io::stdin());
     let mut output = BufWriter::with_capacity(BUFFER, io::stdout().lock());
     match answer_lines(&registry, &mut input, &mut output) {

@@ -3,13 +3,13 @@
 use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
 use sched::triggers::{Preview, preview};
-use sched::{BuildContext, Registry, Trigger, time};
+use sched::{BuildContext, Trigger, time};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::args::NextArgs;
 use crate::failure::Failure;
-use crate::{batch, output, times};
+use crate::{batch, output, plugins, times};
 
 /// Triggers that take their one expression without a key.
 const WITH_EXPRESSION: [&str; 2] = ["crontab", "cron"];
@@ -28,7 +28,7 @@ pub(crate) fn next(args: &NextArgs) -> Result<(), Failure> {
     if args.batch {
         return batch::answer_all();
     }
-    let registry = Registry::linked()?;
+    let registry = plugins::linked().build()?;
     let zone = args.tz.unwrap_or_else(time::local_timezone);
     let from = start(args.from.as_deref(), zone)?;
     let config = trigger_config(args)?;
@@ -93,6 +93,11 @@ fn trigger_config(args: &NextArgs) -> Result<Value, Failure> {
             return Err(Failure::usage(format_args!("`{key}` is given twice")));
         }
     }
+    if let Some(line) = crontab_line(alias, &expression) {
+        return Err(Failure::usage(format_args!(
+            "`{line}` is no trigger but a crontab line: write `sched next crontab \"{line}\"`"
+        )));
+    }
     if !expression.is_empty() {
         let text = expression.join(" ");
         if !WITH_EXPRESSION.contains(&alias) {
@@ -103,6 +108,17 @@ fn trigger_config(args: &NextArgs) -> Result<Value, Failure> {
         }
     }
     Ok(Value::Object(table))
+}
+
+/// The crontab line that stands where a trigger's name belongs, in quotes or without.
+fn crontab_line(alias: &str, rest: &[&str]) -> Option<String> {
+    let words: Vec<&str> = alias.split_whitespace().chain(rest.iter().copied()).collect();
+    let first = words.first()?;
+    let is_line = match words.len() {
+        1 => first.starts_with('@'),
+        count => count >= 5 && !first.starts_with(|start: char| start.is_ascii_alphabetic()),
+    };
+    is_line.then(|| words.join(" "))
 }
 
 fn key_and_value(argument: &str) -> Option<(&str, &str)> {

@@ -18,6 +18,7 @@ use serde_json::Value;
 use crate::command::Commands;
 use crate::failure::Failure;
 use crate::logging::{Log, Stream};
+use crate::plugins;
 
 /// A schedule file that was read.
 pub(crate) struct Schedule {
@@ -62,9 +63,9 @@ pub(crate) fn load(path: &Path, log: &Arc<Log>) -> Result<Schedule, Failure> {
 
 /// What a schedule file can name: all that is linked in, and the tasks `command` and `log`.
 pub(crate) fn registry(log: &Arc<Log>) -> Result<(Registry, Arc<Commands>), Failure> {
-    let commands = Arc::new(Commands::default());
-    let builder = Registry::builder().linked().task(commands.task(log)).task(log_task(log));
-    Ok((builder.build()?, commands))
+    let defined = Arc::new(Commands::default());
+    let builder = plugins::linked().task(defined.task(log)).task(log_task(log)).job_keys(&commands::KEYS);
+    Ok((builder.build()?, defined))
 }
 
 /// When a job fires, in words.

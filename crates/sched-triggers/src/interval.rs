@@ -262,7 +262,11 @@ impl IntervalBuilder {
         let invalid = |message: &str| Err(Error::new(ErrorKind::InvalidTrigger, message));
         let micros = match self.micros {
             None => return invalid("the interval is too long"),
-            Some(micros) if micros <= 0 => return invalid("the interval must be longer than zero"),
+            Some(micros) if micros <= 0 => {
+                return invalid(
+                    "the interval must be longer than zero: give weeks, days, hours, minutes, seconds or microseconds",
+                );
+            }
             Some(micros) => micros,
         };
         if let (Some(start), Some(end)) = (self.start, self.end)
@@ -283,6 +287,7 @@ impl IntervalBuilder {
 }
 
 fn build(section: &mut Section<'_>) -> Result<Arc<dyn Trigger>, Error> {
+    let given: Vec<&str> = UNITS.iter().map(|(unit, _)| *unit).filter(|unit| section.has(unit)).collect();
     let micros = read_units(section);
     let timezone = config::timezone(section);
     let builder = IntervalBuilder {
@@ -294,6 +299,15 @@ fn build(section: &mut Section<'_>) -> Result<Arc<dyn Trigger>, Error> {
         timezone: Some(timezone),
         jitter: config::jitter(section),
     };
+    if !section.is_faulty() && micros.is_some_and(|micros| micros <= 0) {
+        match given[..] {
+            [] => {}
+            [unit] => section.fault(unit, "the interval must be longer than zero"),
+            [unit, ..] => {
+                section.fault(unit, format!("{} must add up to more than zero", given.join(", ")));
+            }
+        }
+    }
     if section.is_faulty() {
         return config::refused();
     }

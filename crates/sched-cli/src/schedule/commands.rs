@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use crate::command::{Command, Commands, TASK, Words};
 
 /// The keys that belong to a command.
-const KEYS: [&str; 3] = ["command", "cwd", "env"];
+pub(super) const KEYS: [&str; 3] = ["command", "cwd", "env"];
 
 /// Moves the commands of all jobs of `config` to `commands`; answers every fault found.
 ///

@@ -27,6 +27,12 @@ const FILES: &[(&str, &str, &[&str])] = &[
         "[[jobs]]\ncommand = 'true'\ncrom = '* * * * *'",
         &["jobs[0].crom: unknown key", "did you mean `cron`"],
     ),
+    ("a.toml", "[[jobs]]\ncomand = 'true'", &["jobs[0].comand: unknown key", "did you mean `command`"]),
+    (
+        "a.toml",
+        "[[jobs]]\ncommand = 'true'\nworking_directory = '/'",
+        &["jobs[0].working_directory: unknown key", "known keys: command, cwd, env, task,"],
+    ),
     (
         "a.toml",
         "[[jobs]]\ncommand = 'true'\nmax_instances = 'many'",
@@ -87,7 +93,12 @@ const FILES: &[(&str, &str, &[&str])] = &[
     (
         "a.toml",
         "job_stores.default.type = 'redis'\n[[jobs]]\ncommand = 'true'",
-        &["job_stores.default.type", "cargo feature `redis`"],
+        &["job_stores.default.type", "cargo feature `redis` of the `sched-cli` crate"],
+    ),
+    (
+        "a.toml",
+        "executors.default.type = 'processpool'\n[[jobs]]\ncommand = 'true'",
+        &["executors.default.type", "`sched-cli` comes without it", "threadpool"],
     ),
     (
         "a.toml",
@@ -181,6 +192,9 @@ fn a_command_line_that_makes_no_sense_is_refused() {
         (&["next", "cron", "hour=9", "-n", "0"], "--count"),
         (&["next", "cron", "hour=9", "hour=10"], "`hour` is given twice"),
         (&["next", "interval", "5"], "expected `key=value`"),
+        (&["next", "0 9 * * *"], "write `sched next crontab \"0 9 * * *\"`"),
+        (&["next", "*/5", "9-17", "*", "*", "mon"], "write `sched next crontab \"*/5 9-17 * * mon\"`"),
+        (&["next", "@daily", "-n", "2"], "write `sched next crontab \"@daily\"`"),
         (&["next", "or", "triggers=[{]"], "looks like JSON but is not"),
         (&["next", "--batch", "cron"], "cannot be used with"),
     ];

@@ -82,6 +82,9 @@ fn a_faulty_trigger_is_told_with_every_fault() {
         (&["crn", "minute=1"], &["no trigger by the name \"crn\"", "did you mean `cron`"]),
         (&["crontab", "* * *"], &["expr", "expected 5 fields"]),
         (&["interval", "hours=x"], &["hours: expected"]),
+        (&["interval", "hours=0"], &["hours: the interval must be longer than zero"]),
+        (&["cron"], &["error: a cron trigger needs at least one field of year,"]),
+        (&["2026-05-01"], &["no trigger by the name \"2026-05-01\""]),
     ];
     for (args, expected) in cases {
         let ended = run(&[&["next"], *args].concat());

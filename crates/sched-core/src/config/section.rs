@@ -68,6 +68,11 @@ impl<'a> Section<'a> {
         &self.path
     }
 
+    /// Names keys that somebody takes out of this table before it is read: advice on an unknown key names them, too.
+    pub(crate) fn also_known(&mut self, keys: &[&'static str]) {
+        self.asked.extend(keys);
+    }
+
     /// The dotted path of `key` in this table.
     pub fn path_of(&self, key: &str) -> String {
         match self.path.is_empty() {

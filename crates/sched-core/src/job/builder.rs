@@ -96,7 +96,7 @@ enum First {
 impl JobBuilder {
     /// See [`Job::call`].
     pub fn call<R: TaskOutput>(body: impl Fn() -> R + Send + Sync + 'static) -> Self {
-        let name = short_type_name(std::any::type_name_of_val(&body));
+        let name = readable_name(std::any::type_name_of_val(&body));
         Self::bound(Arc::new(Task::new(name, move |_, _| body()).unregistered()))
     }
 
@@ -106,7 +106,7 @@ impl JobBuilder {
         F: Future + Send + 'static,
         F::Output: TaskOutput,
     {
-        let name = short_type_name(std::any::type_name_of_val(&body));
+        let name = readable_name(std::any::type_name_of_val(&body));
         Self::bound(Arc::new(Task::new_async(name, move |_, _| body()).unregistered()))
     }
 
@@ -329,9 +329,30 @@ pub(crate) fn check_settings(settings: &JobSettings) -> Result<(), Error> {
     }
 }
 
-fn short_type_name(name: &str) -> &str {
-    let name = name.trim_end_matches("::{{closure}}");
-    name.rsplit("::").next().unwrap_or(name)
+/// A function's own name; of a closure, that it is one and in which function it is written.
+fn readable_name(type_name: &str) -> String {
+    let path = type_name.trim_end_matches("::{{closure}}");
+    let name = last_segment(path);
+    if path.len() < type_name.len() { format!("closure in {name}") } else { name.to_owned() }
+}
+
+/// The last segment of a path, without generic arguments, which are paths themselves.
+fn last_segment(path: &str) -> &str {
+    let (mut depth, mut start, mut end) = (0_usize, 0, path.len());
+    for (at, byte) in path.bytes().enumerate() {
+        match byte {
+            b'<' => {
+                if depth == 0 && at > start {
+                    end = at;
+                }
+                depth += 1;
+            }
+            b'>' => depth = depth.saturating_sub(1),
+            b':' if depth == 0 => (start, end) = (at + 1, path.len()),
+            _ => {}
+        }
+    }
+    path.get(start..end).unwrap_or(path)
 }
 
 /// A job whose parts are checked, waiting for the scheduler's defaults and the moment it is really added.
@@ -480,3 +501,41 @@ pub struct DeclaredJob {
 }
 
 inventory::collect!(DeclaredJob);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plain() {}
+
+    fn generic<T: Default>() -> T {
+        T::default()
+    }
+
+    fn closure_of<T>() -> JobBuilder {
+        JobBuilder::call(|| ())
+    }
+
+    struct Place;
+
+    impl Place {
+        fn closure() -> JobBuilder {
+            let make = || JobBuilder::call_async(|| async {});
+            make()
+        }
+    }
+
+    #[test]
+    fn a_closure_is_named_after_the_function_it_is_written_in() {
+        let table = [
+            (JobBuilder::call(plain), "plain"),
+            (JobBuilder::call(generic::<std::string::String>), "generic"),
+            (JobBuilder::call(|| ()), "closure in a_closure_is_named_after_the_function_it_is_written_in"),
+            (closure_of::<std::string::String>(), "closure in closure_of"),
+            (Place::closure(), "closure in closure"),
+        ];
+        for (builder, expected) in table {
+            assert_eq!(builder.task.name(), expected);
+        }
+    }
+}

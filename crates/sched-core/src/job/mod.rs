@@ -156,7 +156,17 @@ impl Job {
 
     /// The job as one line: `name (trigger: …, next run at: …)`, with times in `zone`.
     pub fn display_in(&self, zone: Tz) -> String {
-        let status = match (&self.cursor.status, self.cursor.next_run_time) {
+        format!("{} (trigger: {}, {})", self.name(), self.spec.trigger, self.standing(zone))
+    }
+
+    /// The line of a listing, which tells by the id which job to change or remove.
+    pub(crate) fn listed(&self, standing: &str) -> String {
+        format!("{} (id: {}, trigger: {}, {standing})", self.name(), self.id(), self.spec.trigger)
+    }
+
+    /// Where the schedule stands, in words.
+    pub(crate) fn standing(&self, zone: Tz) -> String {
+        match (&self.cursor.status, self.cursor.next_run_time) {
             (JobStatus::Scheduled, Some(time)) => {
                 format!("next run at: {}", time.with_timezone(&zone).format("%Y-%m-%d %H:%M:%S %Z"))
             }
@@ -164,8 +174,7 @@ impl Job {
             (JobStatus::Paused, _) => "paused".to_owned(),
             (JobStatus::Finished, _) => "finished".to_owned(),
             (JobStatus::Suspended(reason), _) => format!("suspended: {reason}"),
-        };
-        format!("{} (trigger: {}, {status})", self.name(), self.spec.trigger)
+        }
     }
 }
 

@@ -7,8 +7,10 @@ pub(super) fn feature_of(kind: PluginKind, alias: &str) -> Option<&'static str> 
     Some(match (kind, alias) {
         (
             PluginKind::Trigger,
-            "date" | "interval" | "cron" | "crontab" | "calendarinterval" | "and" | "or",
+            "date" | "interval" | "cron" | "crontab" | "calendarinterval" | "and" | "or" | "except"
+            | "offset" | "limit",
         ) => "triggers",
+        (PluginKind::Trigger, "rrule") => "rrule",
         (PluginKind::JobStore, "memory") => "memory",
         (PluginKind::JobStore, "sql" | "sqlalchemy") => "sql",
         (PluginKind::JobStore, "mongodb") => "mongodb",

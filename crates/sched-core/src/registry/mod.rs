@@ -28,6 +28,15 @@ pub struct Registry {
     plugins: BTreeMap<(PluginKind, &'static str), Plugin>,
     tasks: BTreeMap<Arc<str>, Arc<Task>>,
     declared: Vec<DeclaredJob>,
+    offer: Option<Offer>,
+    job_keys: &'static [&'static str],
+}
+
+/// The crate whose cargo features link plug-ins in, and those features.
+#[derive(Debug, Clone, Copy)]
+struct Offer {
+    package: &'static str,
+    features: &'static [&'static str],
 }
 
 impl Registry {
@@ -87,6 +96,11 @@ impl Registry {
             .iter()
             .filter(|((_, alias), plugin)| plugin.aliases.first() == Some(alias))
             .map(|(_, it)| it)
+    }
+
+    /// Keys of a job in a schedule file that the program takes out itself.
+    pub(crate) fn job_keys(&self) -> &'static [&'static str] {
+        self.job_keys
     }
 
     /// Builds a trigger from its configuration form, a table with `type`. `path` is used in errors.
@@ -203,14 +217,26 @@ impl Registry {
         found.ok_or_else(|| {
             let aliases: Vec<&str> =
                 self.plugins.keys().filter(|(k, _)| *k == kind).map(|(_, a)| *a).collect();
-            let suggestion = match (known::feature_of(kind, alias), nearest(alias, aliases.iter().copied())) {
-                (Some(feature), _) => format!("enable the cargo feature `{feature}` of the `sched` crate"),
+            let near = nearest(alias, aliases.iter().copied());
+            let suggestion = match (known::feature_of(kind, alias), near) {
+                (Some(feature), _) => self.advice_on(feature, &aliases),
                 (None, Some(near)) => format!("did you mean `{near}`?"),
                 (None, None) => format!("known: {}", aliases.join(", ")),
             };
             let message = format!("no {kind} by the name \"{alias}\" was found");
             Fault { path: String::new(), message, suggestion: Some(suggestion) }
         })
+    }
+
+    /// What to do about a plug-in that exists and is not linked in.
+    fn advice_on(&self, feature: &str, aliases: &[&str]) -> String {
+        let package = self.offer.map_or("sched", |offer| offer.package);
+        match self.offer {
+            Some(Offer { features, .. }) if !features.contains(&feature) => {
+                format!("`{package}` comes without it; known: {}", aliases.join(", "))
+            }
+            _ => format!("enable the cargo feature `{feature}` of the `{package}` crate"),
+        }
     }
 }
 
@@ -253,6 +279,8 @@ pub struct RegistryBuilder {
     plugins: Vec<Plugin>,
     tasks: Vec<Arc<Task>>,
     declared: Vec<DeclaredJob>,
+    offer: Option<Offer>,
+    job_keys: &'static [&'static str],
 }
 
 impl RegistryBuilder {
@@ -279,9 +307,30 @@ impl RegistryBuilder {
         self
     }
 
+    /// Names the crate whose cargo features link plug-ins in, and those features: what an error tells the user to
+    /// enable. The crate `sched` with all of its features when not given.
+    #[must_use]
+    pub fn features_of(mut self, package: &'static str, features: &'static [&'static str]) -> Self {
+        self.offer = Some(Offer { package, features });
+        self
+    }
+
+    /// Names keys of a job in a schedule file that this program takes out itself before the file is read: advice on a
+    /// key that is not known names them, too.
+    #[must_use]
+    pub fn job_keys(mut self, keys: &'static [&'static str]) -> Self {
+        self.job_keys = keys;
+        self
+    }
+
     /// **Errors**: [`AlreadyExists`](ErrorKind::AlreadyExists) naming the alias or task and both packages.
     pub fn build(self) -> Result<Registry, Error> {
-        let mut registry = Registry { declared: self.declared, ..Registry::default() };
+        let mut registry = Registry {
+            declared: self.declared,
+            offer: self.offer,
+            job_keys: self.job_keys,
+            ..Registry::default()
+        };
         for plugin in self.plugins {
             for alias in plugin.aliases {
                 if let Some(other) = registry.plugins.insert((plugin.kind(), alias), plugin) {
@@ -307,4 +356,27 @@ pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) ->
     let scored = candidates.into_iter().map(|candidate| (strsim::jaro_winkler(word, candidate), candidate));
     let best = scored.max_by(|left, right| left.0.total_cmp(&right.0))?;
     (best.0 >= 0.85).then_some(best.1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn advice(registry: &Registry, kind: PluginKind, alias: &str) -> String {
+        registry.plugin(kind, alias).unwrap_err().suggestion.unwrap_or_default()
+    }
+
+    #[test]
+    fn what_is_not_linked_in_is_told_with_the_crate_and_the_feature_that_links_it() {
+        let library = Registry::empty();
+        let store = |registry, alias| advice(registry, PluginKind::JobStore, alias);
+        assert_eq!(store(&library, "redis"), "enable the cargo feature `redis` of the `sched` crate");
+        assert_eq!(
+            advice(&library, PluginKind::Trigger, "rrule"),
+            "enable the cargo feature `rrule` of the `sched` crate"
+        );
+        let program = Registry::builder().features_of("program", &["redis"]).build().unwrap();
+        assert_eq!(store(&program, "redis"), "enable the cargo feature `redis` of the `program` crate");
+        assert_eq!(store(&program, "mongodb"), "`program` comes without it; known: ");
+    }
 }

@@ -101,6 +101,7 @@ impl Parts<'_> {
 /// Reads one job of a schedule file.
 fn read_job(path: &str, job: Value, context: BuildContext<'_>) -> Result<Draft, Error> {
     let mut section = Section::new(path, job, context)?;
+    section.also_known(context.registry.job_keys());
     let task = section.string("task");
     match task.as_deref().map(|task| context.registry.task(task)) {
         None => section.missing("task", "the name of a registered task"),

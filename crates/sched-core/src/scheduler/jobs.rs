@@ -216,7 +216,7 @@ impl Scheduler {
                 let (handle, _) = self.find(&key)?;
                 let store = Arc::clone(&self.inner.state.read().store(&handle.store)?.store);
                 if !store.remove(std::slice::from_ref(handle.id()))?.contains(&true) {
-                    return Err(not_found(&key.id));
+                    return Err(not_found(&key));
                 }
                 reference(&handle)
             }
@@ -246,7 +246,8 @@ impl Scheduler {
         Ok(())
     }
 
-    /// The jobs as text for people: under each store its jobs, or under `Pending jobs:` those that wait.
+    /// The jobs as text for people: under each store its jobs, or under `Pending jobs:` those that wait. A job's line
+    /// is `name (id: …, trigger: …, next run at: …)`.
     pub fn format_jobs(&self, store: Option<&str>) -> Result<String, Error> {
         let state = self.inner.state.read();
         let (zone, stopped) = (state.timezone, state.phase == SchedulerState::Stopped);
@@ -266,7 +267,7 @@ impl Scheduler {
                 &mut text,
                 &heading,
                 "No scheduled jobs",
-                jobs.iter().map(|job| job.display_in(zone)),
+                jobs.iter().map(|job| job.listed(&job.standing(zone))),
             );
         }
         Ok(text)
@@ -370,19 +371,22 @@ impl Scheduler {
             let draft = &state.pending[pending_index(&state, key)?];
             return Ok((self.handle(draft.preview(), Arc::clone(&draft.store), true), None));
         }
+        if let Some(alias) = &key.store {
+            state.store(alias)?;
+        }
         let wanted = |alias: &str| key.store.as_deref().is_none_or(|store| store == alias);
         let stores = state.stores.iter().filter(|entry| wanted(&entry.alias));
         let stores: Vec<_> = stores
             .map(|entry| (Arc::clone(&entry.alias), Arc::clone(&entry.store), entry.lane.clone()))
             .collect();
         drop(state);
-        let id = JobId::new(Arc::clone(&key.id)).map_err(|_| not_found(&key.id))?;
+        let id = JobId::new(Arc::clone(&key.id)).map_err(|_| not_found(key))?;
         for (alias, store, lane) in stores {
             if let Some(Some(stored)) = store.get(std::slice::from_ref(&id))?.pop() {
                 return Ok((self.handle(stored.into_job()?, alias, false), lane));
             }
         }
-        Err(not_found(&key.id))
+        Err(not_found(key))
     }
 
     /// Compare-and-set: tries again while the engine advances the job in between.
@@ -391,7 +395,7 @@ impl Scheduler {
         key: &JobKey,
         mut make: impl FnMut(&Job, &State) -> Result<Job, Error>,
     ) -> Result<JobHandle, Error> {
-        let mut last = not_found(&key.id);
+        let mut last = not_found(key);
         for _ in 0..CHANGE_ATTEMPTS {
             let (handle, lane) = self.find(key)?;
             let state = self.inner.state.read();
@@ -473,14 +477,11 @@ fn pending_index(state: &State, key: &JobKey) -> Result<usize, Error> {
     let matches = |draft: &Draft| {
         draft.id.as_str() == &*key.id && key.store.as_ref().is_none_or(|store| *store == draft.store)
     };
-    state.pending.iter().position(matches).ok_or_else(|| not_found(&key.id))
+    state.pending.iter().position(matches).ok_or_else(|| not_found(key))
 }
 
 fn pending_line(job: &JobHandle) -> String {
-    match job.status() {
-        JobStatus::Paused => format!("{} (trigger: {}, paused)", job.name(), job.trigger),
-        _ => format!("{} (trigger: {}, pending)", job.name(), job.trigger),
-    }
+    job.listed(if *job.status() == JobStatus::Paused { "paused" } else { "pending" })
 }
 
 fn push_section(text: &mut String, heading: &str, empty: &str, lines: impl Iterator<Item = String>) {
@@ -495,8 +496,12 @@ fn push_section(text: &mut String, heading: &str, empty: &str, lines: impl Itera
     }
 }
 
-pub(crate) fn not_found(id: &str) -> Error {
-    Error::new(ErrorKind::NotFound, format!("no job by the id of \"{id}\" was found"))
+fn not_found(key: &JobKey) -> Error {
+    let mut message = format!("no job by the id of \"{}\" was found", key.id);
+    if let Some(store) = &key.store {
+        let _ = write!(message, " in job store \"{store}\"");
+    }
+    Error::new(ErrorKind::NotFound, message)
 }
 
 pub(super) fn already_exists(id: &JobId) -> Error {

@@ -230,8 +230,11 @@ pub fn a_job_is_removed_from_its_store_only(fixture: &Fixture) -> Result<(), Err
         }
         world.add(Job::task(NOTE).id("a").store("second").trigger(Every::seconds(30)))?;
         world.recorder.clear();
-        for key in [("a", "default"), ("b", "second"), ("a", "nowhere")] {
-            assert_eq!(kind(world.scheduler.remove_job(key)), Some(ErrorKind::NotFound), "{key:?}");
+        for (id, store) in [("a", "default"), ("b", "second"), ("a", "nowhere")] {
+            let refused = world.scheduler.remove_job((id, store));
+            let told = refused.as_ref().err().map(ToString::to_string).unwrap_or_default();
+            assert!(told.contains(&format!("\"{store}\"")), "the store is not named: {told}");
+            assert_eq!(kind(refused), Some(ErrorKind::NotFound), "{id} {store}");
         }
         assert!(world.recorder.words().is_empty());
         world.scheduler.remove_job(("a", "second"))?;
@@ -289,12 +292,14 @@ pub fn jobs_are_printed_under_their_stores(fixture: &Fixture) -> Result<(), Erro
     assert_eq!(print(None)?, "Pending jobs:\n    No pending jobs\n");
     world.add(Job::task(NOTE).id("a").trigger(Every::seconds(60)))?;
     world.add(Job::task(NOTE).id("b").name("other").store("alpha").trigger(Every::seconds(60)).paused())?;
-    let (first, other) =
-        ("    note (trigger: every[60s], pending)\n", "    other (trigger: every[60s], paused)\n");
+    let (first, other) = (
+        "    note (id: a, trigger: every[60s], pending)\n",
+        "    other (id: b, trigger: every[60s], paused)\n",
+    );
     assert_eq!(print(None)?, format!("Pending jobs:\n{first}{other}"));
     assert_eq!(print(Some("alpha"))?, format!("Pending jobs:\n{other}"));
     world.start()?;
-    let first = "    note (trigger: every[60s], next run at: 2024-05-01 12:01:00 UTC)\n";
+    let first = "    note (id: a, trigger: every[60s], next run at: 2024-05-01 12:01:00 UTC)\n";
     assert_eq!(print(None)?, format!("Jobstore alpha:\n{other}Jobstore default:\n{first}"));
     assert_eq!(print(Some("default"))?, format!("Jobstore default:\n{first}"));
     world.scheduler.remove_all_jobs(Some("alpha"))?;

@@ -171,8 +171,11 @@ impl CronBuilder {
 fn no_field() -> CronFault {
     CronFault {
         field: None,
-        column: 1,
-        message: "a cron trigger needs at least one field".to_owned(),
+        column: None,
+        message: format!(
+            "a cron trigger needs at least one field of {}",
+            Field::ALL.map(Field::name).join(", ")
+        ),
         suggestion: Some("for every second write second = \"*\"".to_owned()),
     }
 }

@@ -11,8 +11,8 @@ use super::field::Field;
 pub(crate) struct CronFault {
     /// The field, where one is at fault.
     pub(crate) field: Option<Field>,
-    /// Column of the first wrong character, counted in characters from 1.
-    pub(crate) column: usize,
+    /// Column of the first wrong character, counted in characters from 1; `None` when no character is at fault.
+    pub(crate) column: Option<usize>,
     /// What is wrong.
     pub(crate) message: String,
     /// How to mend it.
@@ -30,10 +30,13 @@ impl CronFault {
 
 impl fmt::Display for CronFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(field) = self.field {
-            write!(f, "cron field `{}`, ", field.name())?;
+        let field = self.field.map(|field| format!("cron field `{}`", field.name()));
+        let column = self.column.map(|column| format!("column {column}"));
+        let place: Vec<String> = field.into_iter().chain(column).collect();
+        if !place.is_empty() {
+            write!(f, "{}: ", place.join(", "))?;
         }
-        write!(f, "column {}: {}", self.column, self.message)
+        f.write_str(&self.message)
     }
 }
 

@@ -386,7 +386,7 @@ impl<'a> Reader<'a> {
         let before = self.text.get(..at).unwrap_or_default().chars().count();
         CronFault {
             field: Some(self.field),
-            column: self.origin + before,
+            column: Some(self.origin + before),
             message: message.into(),
             suggestion,
         }

@@ -49,7 +49,7 @@ pub(super) fn assemble(fields: [Selection; 8], dialect: Dialect) -> Result<Sched
     if dialect == Dialect::Quartz && !day.every && !weekday.every {
         return Err(CronFault {
             field: Some(Field::DayOfWeek),
-            column: 1,
+            column: None,
             message: "day and day of week cannot both be given".to_owned(),
             suggestion: Some("write `?` for one of them".to_owned()),
         });
@@ -75,7 +75,7 @@ fn check_count(text: &str, dialect: Dialect) -> Result<(), CronFault> {
         (_, 6 | 7) => Some("the dialect `quartz` has seconds and years"),
         _ => None,
     };
-    let column = words(text).nth(5).map_or(1, |(column, _)| column);
+    let column = Some(words(text).nth(5).map_or(1, |(column, _)| column));
     let message = format!("expected {expected}, got {count}");
     Err(CronFault { field: None, column, message, suggestion: suggestion.map(str::to_owned) })
 }
@@ -87,7 +87,7 @@ fn unknown_macro(text: &str) -> CronFault {
         None => format!("known: {}", known.collect::<Vec<_>>().join(", ")),
     };
     let message = format!("unknown macro `{}`", text.chars().take(20).collect::<String>());
-    CronFault { field: None, column: 1, message, suggestion: Some(suggestion) }
+    CronFault { field: None, column: Some(1), message, suggestion: Some(suggestion) }
 }
 
 /// The words of a text, each with the column it starts at.

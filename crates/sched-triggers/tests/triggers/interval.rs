@@ -54,7 +54,19 @@ fn an_interval_is_elapsed_time_across_clock_changes() {
 #[test]
 fn senseless_intervals_are_refused() {
     let zero = IntervalTrigger::builder().build().unwrap_err();
-    assert_eq!(zero.to_string(), "the interval must be longer than zero");
+    let needed =
+        "the interval must be longer than zero: give weeks, days, hours, minutes, seconds or microseconds";
+    assert_eq!(zero.to_string(), needed);
+    for (config, expected) in [
+        (json!({ "type": "interval" }), needed),
+        (json!({ "type": "interval", "seconds": 0 }), "seconds: the interval must be longer than zero"),
+        (
+            json!({ "type": "interval", "hours": 1, "minutes": -60 }),
+            "hours: hours, minutes must add up to more than zero",
+        ),
+    ] {
+        assert_eq!(build(config).unwrap_err().to_string(), expected);
+    }
     assert!(IntervalTrigger::every(Duration::from_nanos(999)).build().is_err());
     assert!(IntervalTrigger::every(Duration::MAX).build().is_err());
     assert!(
@@ -68,7 +80,6 @@ fn senseless_intervals_are_refused() {
     );
     for config in [
         json!({ "type": "interval", "seconds": -1 }),
-        json!({ "type": "interval", "hours": 1, "minutes": -60 }),
         json!({ "type": "interval", "weeks": 1e30 }),
         json!({ "type": "interval", "seconds": "soon" }),
         json!({ "type": "interval", "hours": 1, "start_date": "2026-01-02", "end_date": "2026-01-01" }),
