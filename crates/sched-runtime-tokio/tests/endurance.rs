@@ -1,8 +1,6 @@
 //! A hundred thousand quick runs, each reported once, in memory that stays as it is. One test: memory is the whole
 //! program's.
 
-#![expect(clippy::unwrap_used, reason = "a failed step fails the test")]
-
 use std::sync::Arc;
 
 use sched_runtime_tokio::{AsyncExecutor, Tokio, TokioExecutor};
