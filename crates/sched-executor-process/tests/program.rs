@@ -15,7 +15,8 @@ use std::time::{Duration, Instant};
 use std::{env, fs, process, thread};
 
 use sched_core::{
-    Args, Event, EventMask, Job, NewRun, Outcome, RunEnded, Shutdown, Task, TaskEntry, current_run, current_scheduler,
+    Args, Event, EventMask, Job, NewRun, Outcome, RunEnded, Shutdown, Task, TaskEntry, current_run,
+    current_scheduler,
 };
 use sched_runtime_blocking::BackgroundScheduler;
 use sched_triggers::ScheduleExt as _;

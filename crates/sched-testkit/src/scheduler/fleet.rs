@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sched_core::{
-    Attempt, Delivery, Error, ErrorKind, Event, Job, NewRun, Outcome, Role, RunState, Scheduler, SchedulerConfig, Shutdown,
+    Attempt, Delivery, Error, ErrorKind, Event, Job, NewRun, Outcome, Role, RunState, Scheduler,
+    SchedulerConfig, Shutdown,
 };
 use serde_json::{Value, json};
 
