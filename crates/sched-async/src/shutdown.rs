@@ -38,12 +38,13 @@ impl<R: AsyncRuntime> AsyncScheduler<R> {
         self.shutdown_unless(how.into(), pending()).await
     }
 
-    /// Waits until the scheduler is shut down; ends at once when it is stopped.
+    /// Waits until the scheduler is shut down, with all that a shutdown waits for; ends at once when it is stopped.
     pub async fn wait_until_stopped(&self) {
         let mut events = self.events(EventMask::SCHEDULER_SHUTDOWN);
         if self.call(|scheduler| Ok(scheduler.is_running())).await.unwrap_or(false) {
             while events.next().await.is_some() {}
         }
+        self.shut_down().await;
     }
 
     /// Starts unless it is started, and ends once it was shut down, by whomever, or after a signal: on ctrl-c or a

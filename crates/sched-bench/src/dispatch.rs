@@ -41,8 +41,8 @@ pub fn run(options: &Options, board: &mut Board) -> Outcome {
     let [ours, limit] = medians(options.runs, || Ok([ours_single(single)?, limit_single(single)]))?;
     let put = |case: &str, ours| Figure::new("dispatch", case, "µs", ours);
     board.put(&put("submit to run, p50", ours).limit(limit).at_most(6.0, Some(1.9)));
-    let [queued] = medians(options.runs, || Ok([queued(single / 4)?]))?;
-    board.put(&put("add_run(now) to run, memory store, p50", queued).limit(limit).at_most(15.0, None));
+    let [queued, limit] = medians(options.runs, || Ok([queued(single / 4)?, limit_single(single)]))?;
+    board.put(&put("add_run(now) to run, memory store, p50", queued).limit(limit).at_most(15.0, Some(1.9)));
     let [ours, limit] = medians(options.runs, || Ok([ours_bulk(bulk)?, limit_bulk(bulk)?]))?;
     board.put(&put("bulk, per task", ours).limit(limit).at_most(1.0, Some(0.05)));
     pools::run(options, board)?;

@@ -3,6 +3,8 @@
 //! All it has lies on its [`Desk`]. The first run there goes on in the process; those behind it were sent ahead, which is
 //! done only while runs are quick. Once a run takes longer, those behind it are called back and given to others.
 //!
+//! A process that prints has one run at a time, so that every line is known to be of that run.
+//!
 //! A sink is foreign code, a listener for example, that may wait for the very runs that were sent ahead. The desk is
 //! therefore put on a [`Shelf`] while a sink is called, and another thread clears it when that takes long.
 
@@ -31,6 +33,9 @@ const AHEAD: Duration = Duration::from_micros(500);
 
 /// The most runs a process has.
 const WIDEST: u32 = 64;
+
+/// So many runs after its last line a process is taken for silent.
+const SILENT: u64 = 256;
 
 /// How long a process may take to call runs back before it is killed with them.
 const RECALL: Duration = Duration::from_millis(100);
@@ -148,6 +153,8 @@ struct Desk {
     first: First,
     /// How long a run takes of late.
     pace: Duration,
+    /// Until that many runs were sent, none is sent ahead: the process prints.
+    talks_until: u64,
     /// Whether runs are being called back.
     is_recalling: bool,
     /// Whether it is only to be cleared: no more runs are taken.
@@ -216,6 +223,7 @@ impl Desk {
             ended: Vec::new(),
             first: First::new(),
             pace: QUICK,
+            talks_until: 0,
             is_recalling: false,
             is_cleared: false,
             label: None,
@@ -279,7 +287,8 @@ impl Desk {
             return 0;
         }
         let pace = self.pace.as_nanos().max(1);
-        let width = u32::try_from(AHEAD.as_nanos() / pace).unwrap_or(WIDEST).clamp(1, WIDEST);
+        let widest = if self.orders < self.talks_until { 1 } else { WIDEST };
+        let width = u32::try_from(AHEAD.as_nanos() / pace).unwrap_or(widest).clamp(1, widest);
         let width = usize::try_from(width).unwrap_or(1);
         if is_busy && self.window.len() > width / 2 {
             return 0;
@@ -403,10 +412,12 @@ impl Desk {
             Some(next) => Some(next.saturating_duration_since(Instant::now())),
             None => pause,
         };
-        match &mut self.process {
-            Some(process) => process.wait(&self.shelf.bell, limit, self.label.as_deref()),
-            None => self.shelf.bell.wait(limit),
+        let Some(process) = &mut self.process else { return self.shelf.bell.wait(limit) };
+        let was_rung = process.wait(&self.shelf.bell, limit, self.label.as_deref());
+        if process.take_printed() {
+            self.talks_until = self.orders + SILENT;
         }
+        was_rung
     }
 
     /// When the clock is to be looked at next.
@@ -510,6 +521,7 @@ impl Desk {
         match message {
             ToPool::Done(number, outcome) if self.window.front().is_some_and(|it| it.number == number) => {
                 let Some(sent) = self.window.pop_front() else { return Turn::On(self) };
+                self.process.iter_mut().for_each(|process| process.end_lines(self.label.as_deref()));
                 let first = std::mem::replace(&mut self.first, First::new());
                 self.pace = (self.pace * 3 + first.since.elapsed()) / 4;
                 let outcome = match (outcome, first.stop) {

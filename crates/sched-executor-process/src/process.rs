@@ -6,6 +6,9 @@ use std::net::Shutdown;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
+#[cfg(any(target_os = "linux", target_os = "android"))]
+use std::path::Path;
+use std::path::PathBuf;
 use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -68,6 +71,8 @@ pub(crate) struct Process {
     stderr: Output<ChildStderr>,
     speaker: Speaker,
     last_words: String,
+    /// Whether it has printed anything since that was last asked.
+    has_printed: bool,
     buffer: Box<[u8]>,
     is_lost: bool,
     is_reaped: bool,
@@ -99,13 +104,18 @@ impl<R: Read + AsFd> Output<R> {
         Ok(Self { pipe, lines: Lines::default() })
     }
 
-    /// Reads what is there. Lines are told whole; a piece at the end of a stream is one too.
-    fn drain(&mut self, buffer: &mut [u8], mut tell: impl FnMut(&str)) {
+    /// Reads what is there, and says whether there was anything. Lines are told whole; a piece at the end of a stream is
+    /// one too.
+    fn drain(&mut self, buffer: &mut [u8], mut tell: impl FnMut(&str)) -> bool {
+        let mut was_any = false;
         for _ in 0..GULPS {
-            let Some(pipe) = &mut self.pipe else { return };
+            let Some(pipe) = &mut self.pipe else { break };
             match pipe.read(buffer) {
-                Ok(length) if length > 0 => self.lines.push(&buffer[..length], &mut tell),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+                Ok(length) if length > 0 => {
+                    was_any = true;
+                    self.lines.push(&buffer[..length], &mut tell);
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Ok(_) | Err(_) => {
                     self.lines.end(&mut tell);
@@ -113,6 +123,7 @@ impl<R: Read + AsFd> Output<R> {
                 }
             }
         }
+        was_any
     }
 }
 
@@ -146,7 +157,12 @@ impl Process {
             }
         };
         match answer {
-            Ok(ToPool::Ready) => return Ok(process),
+            Ok(ToPool::Ready) => {
+                // What it printed until now is of no run.
+                process.end_lines(None);
+                process.has_printed = false;
+                return Ok(process);
+            }
             Ok(ToPool::Unfit(reason)) => {
                 process.kill();
                 return Err(StartError::last(format!("the worker process cannot serve: {reason}")));
@@ -172,7 +188,7 @@ impl Process {
     fn spawn(settings: &Settings, alias: &Arc<str>) -> Result<Self, StartError> {
         let program = match &settings.worker {
             Some(worker) => Ok(worker.clone()),
-            None => std::env::current_exe(),
+            None => own_program(),
         };
         let program = program
             .map_err(|error| StartError::last(format!("the program does not know its own file: {error}")))?;
@@ -222,6 +238,7 @@ impl Process {
             sent: 0,
             speaker,
             last_words: String::new(),
+            has_printed: false,
             buffer: vec![0; BUFFER].into(),
             is_lost: false,
             is_reaped: false,
@@ -303,14 +320,27 @@ impl Process {
     /// Passes on what it has printed.
     fn pass_on(&mut self, run: Option<&Run>) {
         let (speaker, last_words) = (&self.speaker, &mut self.last_words);
-        self.stdout.drain(&mut self.buffer, |line| speaker.tell(Stream::Stdout, line, run));
-        self.stderr.drain(&mut self.buffer, |line| {
+        self.has_printed |=
+            self.stdout.drain(&mut self.buffer, |line| speaker.tell(Stream::Stdout, line, run));
+        self.has_printed |= self.stderr.drain(&mut self.buffer, |line| {
             speaker.tell(Stream::Stderr, line, run);
             if !is_backtrace(line) {
                 last_words.clear();
                 last_words.extend(line.chars().take(LAST_WORDS));
             }
         });
+    }
+
+    /// Passes on the pieces of lines that a run left behind when it ended.
+    pub(crate) fn end_lines(&mut self, run: Option<&Run>) {
+        let speaker = &self.speaker;
+        self.stdout.lines.end(|line| speaker.tell(Stream::Stdout, line, run));
+        self.stderr.lines.end(|line| speaker.tell(Stream::Stderr, line, run));
+    }
+
+    /// Whether it has printed anything since this was last asked.
+    pub(crate) fn take_printed(&mut self) -> bool {
+        std::mem::take(&mut self.has_printed)
     }
 
     /// Reads what has come over the wire.
@@ -410,6 +440,23 @@ impl Drop for Process {
             let _ = self.child.wait();
         }
     }
+}
+
+/// The program that runs here, even when its file was replaced or removed meanwhile, as an upgrade does: a process of
+/// another build would know other tasks.
+fn own_program() -> io::Result<PathBuf> {
+    let path = std::env::current_exe()?;
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    {
+        use std::os::unix::fs::MetadataExt;
+        const RUNNING: &str = "/proc/self/exe";
+        let file = |path: &Path| std::fs::metadata(path).map(|file| (file.dev(), file.ino())).ok();
+        let running = file(Path::new(RUNNING));
+        if running.is_some() && running != file(&path) {
+            return Ok(RUNNING.into());
+        }
+    }
+    Ok(path)
 }
 
 /// Whether a line belongs to a backtrace, which says less than what stands before it.

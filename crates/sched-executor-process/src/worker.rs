@@ -49,6 +49,8 @@ fn greeting() -> Option<Result<Greeting, WireError>> {
 /// Serves and exits if a pool started this process, else returns at once.
 pub(crate) fn serve_if_called(registry: impl FnOnce() -> Result<Registry, Error>) {
     let Some(greeting) = greeting() else { return };
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    close_inherited();
     let Ok(socket) = io::stdin().as_fd().try_clone_to_owned().map(UnixStream::from) else { process::exit(1) };
     let served = greeting.map_err(|WireError(reason)| reason).and_then(|greeting| {
         let registry = registry().map_err(|error| error.to_string())?;
@@ -60,6 +62,34 @@ pub(crate) fn serve_if_called(registry: impl FnOnce() -> Result<Registry, Error>
         let _ = send(&socket, &ToPool::Unfit(reason), usize::MAX);
     }
     process::exit(1);
+}
+
+/// Closes what the program had open without the flag that keeps it out of other programs: files and connections of C
+/// libraries, what a supervisor or a shell left behind. Nothing in this process owns such a descriptor yet, because it
+/// comes up only now. Where `/proc` is absent they stay open.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn close_inherited() {
+    const STANDARD: i32 = 2;
+    let Ok(entries) = std::fs::read_dir("/proc/self/fd") else { return };
+    let open = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    for fd in open.filter(|fd| *fd > STANDARD).collect::<Vec<_>>() {
+        if std::fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).is_ok_and(|info| is_inheritable(&info))
+        {
+            // It fails for what is closed by now.
+            let _ = nix::unistd::close(fd);
+        }
+    }
+}
+
+/// Whether a descriptor, as `/proc/self/fdinfo` describes it, is handed on to other programs.
+///
+/// **Source**: `proc_pid_fdinfo(5)`: the flags are octal and include `O_CLOEXEC`.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn is_inheritable(info: &str) -> bool {
+    let close_on_exec = u64::from(rustix::fs::OFlags::CLOEXEC.bits());
+    let flags = info.lines().find_map(|line| line.strip_prefix("flags:"));
+    let flags = flags.and_then(|flags| u64::from_str_radix(flags.trim(), 8).ok());
+    flags.is_some_and(|flags| flags & close_on_exec == 0)
 }
 
 /// Tells the pool that this process is a worker that has not called `init`; says whether it is one.
@@ -292,5 +322,23 @@ impl RunSink for Ledger {
         if page.run == Some(report.run.id) {
             page.outcome = Some(report.outcome);
         }
+    }
+}
+
+#[cfg(all(test, any(target_os = "linux", target_os = "android")))]
+mod tests {
+    use std::os::fd::AsRawFd;
+
+    use super::*;
+
+    #[test]
+    fn a_descriptor_says_whether_it_is_handed_on() -> io::Result<()> {
+        let file = std::fs::File::open("/dev/null")?;
+        let info = || std::fs::read_to_string(format!("/proc/self/fdinfo/{}", file.as_raw_fd()));
+        assert!(!is_inheritable(&info()?));
+        rustix::io::fcntl_setfd(&file, rustix::io::FdFlags::empty())?;
+        assert!(is_inheritable(&info()?));
+        assert!(!is_inheritable("pos:\t0\n"), "nothing is known of it");
+        Ok(())
     }
 }

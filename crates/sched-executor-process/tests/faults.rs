@@ -1,7 +1,6 @@
 //! Real processes that crash, hang, leak and print, and what becomes of their runs.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking, in its helpers too")]
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "what a task prints is under test")]
 
 use std::collections::BTreeSet;
 use std::io::Write;
@@ -37,17 +36,27 @@ fn tasks() -> Vec<Arc<Task>> {
                 std::mem::forget(std::hint::black_box(vec![1_u8; 1 << 20]));
             }
         }),
+        Task::new("hoard", |_, _| -> () {
+            loop {
+                std::mem::forget(std::hint::black_box(Vec::<u8>::with_capacity(1 << 20)));
+            }
+        }),
         Task::new("hang", |_, _| -> () {
+            loop {
+                thread::park();
+            }
+        }),
+        Task::new("brood", |_, args| -> Result<(), String> {
+            let child =
+                process::Command::new("sleep").arg("3600").spawn().map_err(|error| error.to_string())?;
+            let file = args.positional().first().and_then(Value::as_str).unwrap_or_default();
+            fs::write(file, child.id().to_string()).map_err(|error| error.to_string())?;
             loop {
                 thread::park();
             }
         }),
         Task::new("env", |_, args| {
             args.positional().first().and_then(Value::as_str).and_then(|name| std::env::var(name).ok())
-        }),
-        Task::new("print", |_, _| {
-            println!("to standard output");
-            eprintln!("to standard error");
         }),
         Task::new("scheduler", |_, _| sched_core::current_scheduler().is_some()),
         Task::new("long", |_, _| "x".repeat(10_000)),
@@ -175,7 +184,7 @@ fn the_end_of_a_process_is_told_and_the_pool_goes_on() {
 
 #[test]
 fn a_leak_ends_at_the_limit_and_with_its_own_run() {
-    let fixture = Fixture::start(builder().max_memory(1 << 30).output(TaskOutput::Stderr));
+    let fixture = Fixture::start(builder().max_memory(512 << 20).output(TaskOutput::Stderr));
     let reason = fixture.died(1, "leak");
     assert!(reason.contains("(SIGABRT): memory allocation of 1048576 bytes failed"), "{reason}");
     fixture.is_alive(2);
@@ -274,6 +283,52 @@ fn a_run_that_never_returns_is_killed_and_leaves_its_place() {
 }
 
 #[test]
+fn what_a_killed_run_has_started_is_killed_with_it() {
+    let fixture = Fixture::start(builder().max_workers(1).kill_grace(Duration::from_millis(20)));
+    let file = std::env::temp_dir().join(format!("sched-brood-{}", process::id()));
+    let _ = fs::remove_file(&file);
+    fixture.submit(1, "brood", json!([file]));
+    let started = || fs::read_to_string(&file).ok().and_then(|pid| pid.parse::<u64>().ok());
+    wait_until(|| started().is_some());
+    let child = started().unwrap();
+    assert!(exists(child));
+    assert!(fixture.executor.cancel(run_id(1)));
+    assert_eq!(fixture.outcome(1), Outcome::Cancelled);
+    // Its new parent may be slow to look after it.
+    let state = || fs::read_to_string(format!("/proc/{child}/stat")).unwrap_or_default();
+    wait_until(|| state().is_empty() || state().contains(") Z "));
+    fs::remove_file(file).unwrap();
+    fixture.end();
+}
+
+#[test]
+fn whatever_happens_to_its_processes_a_pool_is_whole() {
+    let builder = builder().max_workers(3).max_memory(1 << 30).kill_grace(Duration::from_millis(20));
+    let fixture = Fixture::start(builder);
+    let hang = tasks().into_iter().find(|task| task.name() == "hang").unwrap();
+    for round in (0..5).map(|round| round * 100) {
+        let options = JobOptions { timeout: Some(Duration::from_millis(30)), ..JobOptions::default() };
+        let sink = Arc::clone(&fixture.sink) as Arc<dyn RunSink>;
+        let hung = execution_with(round + 1, Arc::clone(&hang), Value::Null, options, sink);
+        let others = ["abort", "exit", "hoard"].into_iter().zip(round + 2..);
+        let others = others.map(|(name, number)| fixture.execution(number, name, Value::Null));
+        fixture.executor.submit(std::iter::once(hung).chain(others).collect()).unwrap();
+        assert_eq!(fixture.outcome(round + 1), Outcome::TimedOut);
+        for number in round + 2..round + 5 {
+            assert!(matches!(fixture.outcome(number), Outcome::Failed(_)));
+        }
+        // As many runs go on at once as ever.
+        let gate = Gate::across_processes();
+        let held = (round + 10..).take(3).map(|number| fixture.execution(number, GATE, gate.args()));
+        fixture.executor.submit(held.collect()).unwrap();
+        gate.wait_for(3);
+        gate.open();
+        assert!((round + 10..).take(3).all(|number| fixture.outcome(number).is_success()));
+    }
+    fixture.end();
+}
+
+#[test]
 fn runs_behind_a_slow_one_are_given_to_other_processes() {
     let fixture = Fixture::start(builder().max_workers(2));
     let echo = sched_testkit::jobs::task(ECHO);
@@ -326,12 +381,15 @@ fn a_process_sees_what_it_is_told_and_nothing_else() {
     assert_eq!(fixture.run(4, ECHO_LATER, json!([4])), Outcome::Succeeded(json!(4)));
     let fds = fixture.run(5, "fds", Value::Null);
     fixture.end();
-    let _file = fs::File::open("/dev/null").unwrap();
+    let kept = fs::File::open("/dev/null").unwrap();
+    let handed_on = fs::File::open("/dev/null").unwrap();
+    rustix::io::fcntl_setfd(&handed_on, rustix::io::FdFlags::empty()).unwrap();
     let only = InheritEnv::Only(vec!["CARGO_MANIFEST_DIR".to_owned()]);
     let fixture = Fixture::start(builder().max_workers(1).inherit_env(only));
     assert!(fixture.run(1, "env", json!(["CARGO_MANIFEST_DIR"])).value().is_some_and(Value::is_string));
     assert_eq!(fixture.run(2, "fds", Value::Null), fds, "what the program has open is not inherited");
     fixture.end();
+    drop((kept, handed_on));
 }
 
 #[test]

@@ -1,9 +1,12 @@
-//! The rayon executor keeps the contract of an executor, on a pool of its own and on the global one.
+//! The rayon executor keeps the contract of an executor, on a pool of its own and on the global one, and a scheduler on
+//! it is one like any other.
 
 use std::sync::Arc;
 
 use sched_executor_rayon::RayonExecutor;
+use sched_store_memory::MemoryStore;
 use sched_testkit::ExecutorFixture;
+use sched_testkit::scheduler::Fixture;
 
 fn pool(workers: usize, queue_size: Option<usize>) -> ExecutorFixture {
     let builder = RayonExecutor::builder().max_workers(workers);
@@ -38,3 +41,9 @@ mod global_pool {
     use super::*;
     sched_testkit::executor_suite!(|| Arc::new(RayonExecutor::global()));
 }
+
+fn world() -> Fixture {
+    Fixture::new(|| Arc::new(MemoryStore::new()), || Arc::new(RayonExecutor::new(1)))
+}
+
+sched_testkit::scheduler_suite!(world);

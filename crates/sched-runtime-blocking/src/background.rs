@@ -66,6 +66,7 @@ impl BackgroundScheduler {
         if let Some(threads) = threads {
             threads.join();
         }
+        self.scheduler.shut_down().wait();
     }
 }
 

@@ -53,6 +53,7 @@ impl BlockingScheduler {
             drive(driver);
         }
         threads.join();
+        self.scheduler.shut_down().wait();
         Ok(())
     }
 }

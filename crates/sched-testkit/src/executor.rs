@@ -2,8 +2,9 @@
 //!
 //! [`executor_suite!`](crate::executor_suite) uses tasks that are known by name, so that an executor may run them in
 //! another process. [`pool_suite!`](crate::pool_suite) holds runs back with a [`Gate`], which needs tasks
-//! of the same process that run beside the test.
+//! of the same process that run beside the test. [`executor_endures`] is for a test that is alone in its program.
 
+mod endurance;
 mod pool;
 mod portable;
 
@@ -16,6 +17,7 @@ use sched_core::{
 };
 use serde_json::Value;
 
+pub use self::endurance::executor_endures;
 pub use self::pool::*;
 pub use self::portable::*;
 use crate::clock::SimClock;

@@ -63,7 +63,7 @@ pub fn tasks() -> Vec<Arc<Task>> {
     let first = |args: &Args| args.positional().first().cloned().unwrap_or_default();
     let echo = Task::new(ECHO, move |_, args| first(args));
     let echo_later = Task::new_async(ECHO_LATER, move |_, args| async move {
-        Yield(false).await;
+        Yield::once().await;
         first(&args)
     });
     let fail = Task::new(FAIL, |_, _| Err::<(), _>(TaskError::new("deliberate")));
@@ -104,7 +104,13 @@ fn look(context: &RunContext) -> Value {
 }
 
 /// Is pending once.
-struct Yield(bool);
+pub(crate) struct Yield(bool);
+
+impl Yield {
+    pub(crate) fn once() -> Self {
+        Self(false)
+    }
+}
 
 impl Future for Yield {
     type Output = ();

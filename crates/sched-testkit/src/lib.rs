@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 #![expect(clippy::panic, clippy::expect_used, reason = "a test library: a failed check panics")]
 
+pub mod adapter;
 pub mod broker;
 pub mod clock;
 pub mod executor;

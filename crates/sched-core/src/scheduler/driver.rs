@@ -60,6 +60,11 @@ pub(crate) fn in_turn(lane: &Lane) -> bool {
     IN_TURN.with(|lanes| lanes.borrow().contains(&lane.index))
 }
 
+/// Whether this thread is inside a turn of any lane.
+pub(crate) fn in_any_turn() -> bool {
+    IN_TURN.with(|lanes| !lanes.borrow().is_empty())
+}
+
 struct Turning;
 
 impl Turning {

@@ -11,6 +11,7 @@ use rustc_hash::FxHashMap;
 
 use super::Scheduler;
 use super::keeper::Keeping;
+use super::stopping::Ending;
 use super::turn::Engine;
 use crate::event::EventMask;
 use crate::id::{JobId, RunId};
@@ -48,6 +49,8 @@ pub(crate) struct Lane {
     pub(crate) adding: RwLock<()>,
     /// The store is closed when something that is under way has ended.
     closes_after: Mutex<Option<ClosesAfter>>,
+    /// The shutdown that is over when the store is closed.
+    ending: Mutex<Option<Ending>>,
     /// Whether the run queue has been used, so that it must be looked at.
     pub(crate) queue_used: AtomicBool,
     health: Mutex<Health>,
@@ -95,6 +98,7 @@ impl Lane {
             keeping: Keeping::default(),
             adding: RwLock::new(()),
             closes_after: Mutex::new(None),
+            ending: Mutex::new(None),
             engine: Mutex::new(engine),
             ended: Mutex::default(),
             lapsed: Mutex::default(),
@@ -179,7 +183,8 @@ impl Lane {
     }
 
     /// Leaves the end of the lane to what is under way.
-    pub(crate) fn close_after(&self, what: ClosesAfter) {
+    pub(crate) fn close_after(&self, what: ClosesAfter, ending: Ending) {
+        *self.ending.lock() = Some(ending);
         *self.closes_after.lock() = Some(what);
     }
 
@@ -207,6 +212,11 @@ impl Lane {
 
     pub(crate) fn health(&self) -> Health {
         self.health.lock().clone()
+    }
+
+    /// The shutdown that waits for this lane, if one does.
+    pub(crate) fn take_ending(&self) -> Option<Ending> {
+        self.ending.lock().take()
     }
 
     /// Whether the health changed.

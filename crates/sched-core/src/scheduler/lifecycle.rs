@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
+use rustc_hash::FxHashMap;
 
 use super::driver::{Driver, Runtime, in_turn};
 use super::lane::{ClosesAfter, Lane};
@@ -22,7 +23,10 @@ use crate::id::RunId;
 use crate::job::{DEFAULT_ALIAS, Defaults};
 use crate::policy::{Delivery, Role, Shutdown};
 use crate::registry::Registry;
-use crate::store::{Inserted, JobStore, RunClaim, StoreContext};
+use crate::run::Outcome;
+use crate::store::{
+    Again, Attempt, FinishedRun, Inserted, JobStore, RunClaim, RunQueue, RunRecord, StoreContext,
+};
 
 /// Whether a scheduler fires as soon as it is started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -127,10 +131,11 @@ impl Scheduler {
         Ok(())
     }
 
-    /// Waits until the scheduler is shut down; returns at once when it is stopped.
+    /// Waits until the scheduler is shut down, with all that a shutdown waits for; returns at once when it is stopped.
     pub fn wait_until_stopped(&self) {
         let events = self.subscribe(EventMask::SCHEDULER_SHUTDOWN);
         while self.is_running() && events.next_within(Duration::from_secs(60)).is_none() {}
+        self.shut_down().wait();
     }
 
     /// Makes every loop look at its store soon.
@@ -289,7 +294,7 @@ impl Scheduler {
             own => own.map(ClosesAfter::Run),
         };
         if let Some(inside) = inside {
-            lane.close_after(inside);
+            lane.close_after(inside, self.ending());
             self.inner.closing.lock().push(Arc::clone(lane));
             return Ok(());
         }
@@ -299,6 +304,7 @@ impl Scheduler {
 
     /// The last that is done in a lane.
     pub(crate) fn close_lane(&self, lane: &Arc<Lane>, engine: &mut Engine) -> Result<(), Error> {
+        let _ending = lane.take_ending();
         self.end_held(lane);
         if let Err(error) = engine.release_prepared(lane) {
             tracing::warn!(store = &*lane.alias, %error, "claims on jobs could not be given back; they will end");
@@ -311,11 +317,32 @@ impl Scheduler {
         let claims = std::mem::take(&mut *lane.claims.lock());
         let left: Vec<RunClaim> =
             claims.into_values().filter(|claim| !unrecorded.contains(&claim.id)).collect();
-        let released = lane.store.runs().filter(|_| !left.is_empty()).map(|queue| queue.release(&left));
+        let released =
+            lane.store.runs().filter(|_| !left.is_empty()).map(|queue| self.give_back(queue, left));
         if let Some(Err(error)) = released {
             tracing::warn!(store = &*lane.alias, %error, "leases could not be given back; they will end");
         }
         lane.store.shutdown()
+    }
+
+    /// Gives claims on unfinished runs back, so that others may take them at once. A run that has started may have done
+    /// part of its work: it is put back as one whose attempt was cut short, so that the next one has another number.
+    fn give_back(&self, queue: &dyn RunQueue, claims: Vec<RunClaim>) -> Result<(), Error> {
+        let active = self.active_runs().into_iter();
+        let started: FxHashMap<RunId, DateTime<Utc>> =
+            active.filter_map(|active| Some((active.run.id, active.started_at?))).collect();
+        let (mut cut, mut unstarted) = (Vec::new(), Vec::new());
+        for claim in claims {
+            match started.get(&claim.id).map(|started| (started, queue.result(claim.id))) {
+                Some((started, Ok(record))) => {
+                    cut.push(cut_short(claim, *started, record, self.inner.clock.now()))
+                }
+                Some((_, Err(_))) | None => unstarted.push(claim),
+            }
+        }
+        let put_back = if cut.is_empty() { Ok(()) } else { queue.finish(cut).map(drop) };
+        let released = if unstarted.is_empty() { Ok(()) } else { queue.release(&unstarted) };
+        put_back.and(released)
     }
 
     /// Closes a lane whose scheduler was shut down from inside a run that has ended now.
@@ -333,10 +360,20 @@ impl Scheduler {
             if lane.take_any_close() {
                 // Started anew before what shut it down has ended: that is left to the end of its lease.
                 let _ = lane.store.shutdown();
+                drop(lane.take_ending());
             }
             drop(engine);
         }
     }
+}
+
+/// The end of an attempt that its scheduler did not wait for.
+fn cut_short(claim: RunClaim, started: DateTime<Utc>, record: RunRecord, now: DateTime<Utc>) -> FinishedRun {
+    let outcome = Outcome::Abandoned("its scheduler was shut down".to_owned());
+    let started_at = Some(started);
+    let attempt = Attempt { attempt: record.attempt, outcome: outcome.clone(), started_at, finished_at: now };
+    let history = record.history.into_iter().chain([attempt]).collect();
+    FinishedRun { claim, outcome, started_at, finished_at: now, again: Some(Again { at: now, history }) }
 }
 
 fn plans_in_vain(alias: &str) -> Error {

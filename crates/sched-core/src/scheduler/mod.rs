@@ -45,7 +45,7 @@ pub use self::lifecycle::StartMode;
 pub use self::runs::NewRun;
 pub use self::state::SchedulerState;
 use self::state::State;
-pub use self::stopping::{Drained, Stopping};
+pub use self::stopping::{Drained, ShutDown, Stopping};
 use crate::clock::Clock;
 use crate::event::{Event, EventBus};
 use crate::id::random_u64;
@@ -73,6 +73,7 @@ struct Inner {
     waiters: runs::Waiters,
     /// Lanes whose end was left to their turn.
     closing: Mutex<Vec<Arc<lane::Lane>>>,
+    endings: Arc<stopping::Endings>,
 }
 
 impl Scheduler {
@@ -98,9 +99,22 @@ impl Scheduler {
         let identity = identity.unwrap_or_else(|| Arc::from(format!("{}-{seed:016x}", std::process::id())));
         let (events, control, dispatcher) = (EventBus::default(), Mutex::new(()), Dispatcher::default());
         let (state, waiters, closing) = (RwLock::new(state), runs::Waiters::default(), Mutex::default());
-        let inner =
-            Inner { identity, is_named, seed, clock, events, state, control, dispatcher, waiters, closing };
-        Self { inner: Arc::new(inner) }
+        let endings = Arc::default();
+        Self {
+            inner: Arc::new(Inner {
+                identity,
+                is_named,
+                seed,
+                clock,
+                events,
+                state,
+                control,
+                dispatcher,
+                waiters,
+                closing,
+                endings,
+            }),
+        }
     }
 
     /// The name under which it claims jobs and runs.

@@ -4,17 +4,24 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
 
 use super::Scheduler;
-use super::driver::in_turn;
+use super::driver::{in_any_turn, in_turn};
 use super::lane::Lane;
 use super::state::SchedulerState;
 use crate::Error;
+use crate::context::current_run;
 use crate::event::Event;
 use crate::executor::Executor;
 use crate::id::RunId;
 use crate::policy::Shutdown;
+
+/// How often a run that shuts its scheduler down looks whether others wait for its place.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// A shutdown that has begun: nothing fires any more, and what was started is still open. For adapters; users call
 /// their adapter's `shutdown`.
@@ -30,6 +37,31 @@ pub struct Stopping {
 struct Parts {
     lanes: Vec<Arc<Lane>>,
     executors: Vec<(Arc<str>, Arc<dyn Executor>)>,
+    ending: Ending,
+}
+
+/// Shutdowns that have begun and not ended.
+#[derive(Default)]
+pub(crate) struct Endings(Mutex<(usize, Vec<Waker>)>);
+
+/// One of them, until it is dropped.
+pub(crate) struct Ending(Arc<Endings>);
+
+impl Ending {
+    fn of(endings: &Arc<Endings>) -> Self {
+        endings.0.lock().0 += 1;
+        Self(Arc::clone(endings))
+    }
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        let mut endings = self.0.0.lock();
+        endings.0 -= 1;
+        let waiting = if endings.0 == 0 { std::mem::take(&mut endings.1) } else { Vec::new() };
+        drop(endings);
+        waiting.into_iter().for_each(Waker::wake);
+    }
 }
 
 impl Scheduler {
@@ -46,7 +78,9 @@ impl Scheduler {
             state.runtime = None;
             let subscribed = state.broker.clone().zip(state.subscription.take());
             let lanes = state.stores.iter_mut().filter_map(|entry| entry.lane.take()).collect();
-            (Parts { lanes, executors: state.executors.clone() }, subscribed)
+            // Before anybody can see that it is stopped.
+            let ending = Ending::of(&self.inner.endings);
+            (Parts { lanes, executors: state.executors.clone(), ending }, subscribed)
         };
         if let Some((broker, subscription)) = subscribed {
             broker.unsubscribe(subscription);
@@ -54,6 +88,18 @@ impl Scheduler {
         parts.lanes.iter().for_each(|lane| end_of_turn(lane, how));
         self.drop_retries(None);
         Ok(Stopping { scheduler: self.clone(), parts: Some(parts) })
+    }
+
+    /// Ends once every shutdown that has begun is over: executors and stores are shut down, and a queued run that asked
+    /// for it has its end written. At once inside of a run or a turn of this scheduler, which a shutdown waits for. For
+    /// adapters; users wait with their adapter's `wait_until_stopped`.
+    pub fn shut_down(&self) -> ShutDown {
+        ShutDown(self.clone())
+    }
+
+    /// Keeps a shutdown from being over.
+    pub(crate) fn ending(&self) -> Ending {
+        Ending::of(&self.inner.endings)
     }
 }
 
@@ -71,16 +117,14 @@ impl Stopping {
     }
 
     fn close(&self, parts: Parts, how: Shutdown) -> Result<(), Error> {
-        let Parts { lanes, executors } = parts;
+        let Parts { lanes, executors, ending } = parts;
         let inner = &self.scheduler.inner;
         let stop = match how {
             // What this turn has not handed over yet cannot end before it does: only executors can wait here.
             Shutdown::Wait | Shutdown::WaitFor(_) if lanes.iter().any(|lane| in_turn(lane)) => how,
-            Shutdown::Wait if inner.dispatcher.drain(&self.scheduler, None) => how,
-            Shutdown::WaitFor(limit) if inner.dispatcher.drain(&self.scheduler, Some(limit)) => {
-                Shutdown::Wait
-            }
-            _ => Shutdown::Now,
+            Shutdown::Wait => self.drain(None),
+            Shutdown::WaitFor(limit) => self.drain(Some(limit)),
+            Shutdown::Now => Shutdown::Now,
         };
         if stop == Shutdown::Now {
             inner.dispatcher.close();
@@ -95,7 +139,46 @@ impl Stopping {
         inner.waiters.abandon();
         tracing::info!(identity = &*inner.identity, "the scheduler was shut down");
         self.scheduler.publish(Event::SchedulerShutdown);
+        drop(ending);
         first_error.map_or(Ok(()), Err)
+    }
+
+    /// Waits until nothing is unfinished but the run that this thread is part of; answers how executors are to be stopped.
+    ///
+    /// Runs may wait behind that very run, for its place. When no other goes on and none starts for a while, they are left
+    /// to their executor, which gives them the place while its shutdown is waited for.
+    fn drain(&self, limit: Option<Duration>) -> Shutdown {
+        let (scheduler, dispatcher) = (&self.scheduler, &self.scheduler.inner.dispatcher);
+        let own = current_run().filter(|context| context.scheduler() == Some(scheduler));
+        let Some(own) = own.map(|context| context.run().id) else {
+            return if dispatcher.drain(scheduler, limit) { Shutdown::Wait } else { Shutdown::Now };
+        };
+        let (begin, mut before) = (Instant::now(), None);
+        loop {
+            let left = limit.map(|limit| limit.saturating_sub(begin.elapsed()));
+            if dispatcher.drain(scheduler, Some(left.map_or(LOOK, |left| left.min(LOOK)))) {
+                return Shutdown::Wait;
+            }
+            if left.is_some_and(|left| left <= LOOK) {
+                return Shutdown::Now;
+            }
+            let behind = self.behind(own);
+            if behind.is_some() && behind == before {
+                return left.map_or(Shutdown::Wait, Shutdown::WaitFor);
+            }
+            before = behind;
+        }
+    }
+
+    /// The unfinished runs beside the given one, when none of them has started.
+    fn behind(&self, own: RunId) -> Option<Vec<RunId>> {
+        let others = self.scheduler.active_runs().into_iter().filter(|active| active.run.id != own);
+        let ids: Option<Vec<RunId>> =
+            others.map(|active| active.started_at.is_none().then_some(active.run.id)).collect();
+        ids.map(|mut ids| {
+            ids.sort_unstable();
+            ids
+        })
     }
 }
 
@@ -125,6 +208,33 @@ impl Future for Drained {
     type Output = ();
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         self.scheduler.inner.dispatcher.poll_drained(self.except, cx)
+    }
+}
+
+/// The future of [`Scheduler::shut_down`].
+#[derive(Debug)]
+#[must_use = "a future does nothing unless it is awaited"]
+pub struct ShutDown(Scheduler);
+
+impl ShutDown {
+    /// Waits on this thread.
+    pub fn wait(self) {
+        pollster::block_on(self);
+    }
+}
+
+impl Future for ShutDown {
+    type Output = ();
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let is_inside = in_any_turn() || current_run().is_some_and(|run| run.scheduler() == Some(&self.0));
+        let mut endings = self.0.inner.endings.0.lock();
+        if endings.0 == 0 || is_inside {
+            return Poll::Ready(());
+        }
+        if !endings.1.iter().any(|waiting| waiting.will_wake(cx.waker())) {
+            endings.1.push(cx.waker().clone());
+        }
+        Poll::Pending
     }
 }
 

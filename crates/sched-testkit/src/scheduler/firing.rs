@@ -3,12 +3,14 @@
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use sched_core::{Coalesce, Error, Event, Job, MissReason};
+use sched_core::{
+    Coalesce, Error, Event, Job, JobBuilder, MissReason, RunContext, Task, current_run, current_scheduler,
+};
 use serde_json::json;
 
 use super::fixture::{ADD, FAIL, Fixture, HELD, NOTE, PANIC, World};
 use super::triggers::Every;
-use crate::jobs::{FixedTrigger, noon_plus};
+use crate::jobs::{FixedTrigger, Yield, noon_plus};
 
 /// Without jobs the loop sleeps until it is woken.
 pub fn without_jobs_the_loop_sleeps(fixture: &Fixture) -> Result<(), Error> {
@@ -92,6 +94,35 @@ pub fn the_events_of_a_run_tell_all_of_it(fixture: &Fixture) -> Result<(), Error
     assert_eq!((ended.outcome.value(), ended.run.fire_time), (Some(&json!(3)), noon_plus(5)));
     assert_eq!((&*ended.run.store, &*ended.run.task, ended.run.attempt), ("default", ADD, 1));
     assert_eq!((ended.started_at, ended.finished_at), (Some(noon_plus(8)), noon_plus(8)));
+    Ok(())
+}
+
+/// Plain and async tasks see the run they are part of and the scheduler that runs it, the latter also after an await.
+/// Outside of a run there is neither.
+pub fn a_task_sees_its_run_and_its_scheduler(fixture: &Fixture) -> Result<(), Error> {
+    let world = fixture.started()?;
+    let scheduler = world.scheduler.clone();
+    let look = move |context: &RunContext| {
+        current_run().is_some_and(|current| current.run().id == context.run().id)
+            && current_scheduler().is_some_and(|current| current == scheduler)
+            && context.scheduler() == Some(&scheduler)
+    };
+    let looking = look.clone();
+    let later = Task::new_async("later", move |context, _| {
+        let look = looking.clone();
+        async move {
+            let before = look(&context);
+            Yield::once().await;
+            before && look(&context)
+        }
+    });
+    let plain = Task::new("plain", move |context, _| look(context));
+    for task in [plain, later] {
+        world.add(JobBuilder::bound(task))?;
+    }
+    world.turn();
+    assert_eq!(world.outcomes(), ["succeeded: true"; 2]);
+    assert!(current_run().is_none() && current_scheduler().is_none());
     Ok(())
 }
 

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sched_core::{
-    Delivery, Error, ErrorKind, Event, Job, NewRun, Role, RunState, Scheduler, SchedulerConfig, Shutdown,
+    Attempt, Delivery, Error, ErrorKind, Event, Job, NewRun, Outcome, Role, RunState, Scheduler,
+    SchedulerConfig, Shutdown,
 };
 use serde_json::{Value, json};
 
@@ -183,6 +184,29 @@ pub fn a_graceful_stop_gives_leases_back_at_once(fixture: &Fixture) -> Result<()
     let attempts = other.recorder.events();
     let attempts: Vec<_> = attempts.iter().filter_map(Event::ended).map(|ended| ended.run.attempt).collect();
     assert_eq!(attempts, [1, 1], "what did not start is no attempt");
+    Ok(())
+}
+
+/// A run that has started when its scheduler stops without waiting may have done part of its work: elsewhere it is the
+/// next attempt, at once, and its row says what became of the first. What it does afterwards is not told.
+pub fn a_run_that_a_stop_cuts_short_is_another_attempt_elsewhere(fixture: &Fixture) -> Result<(), Error> {
+    let store = FaultyStore::new(fixture.store());
+    let world = durable_with(fixture, |config| config.job_store("default", Arc::clone(&store) as Arc<_>))?;
+    let run = world.scheduler.add_run(NewRun::task(NOTE).executor(HELD).result_ttl(HOUR))?;
+    world.turn();
+    world.held.begin_one();
+    let other = world.another(|config| config)?;
+    store.fail(StoreCall::Shutdown, 1, ErrorKind::Unavailable); // the other one needs its rows
+    let _ = world.scheduler.shutdown(Shutdown::Now);
+    other.turn();
+    assert_eq!(other.held.len(), 1, "at once");
+    world.held.end_one(Outcome::Succeeded(Value::Null));
+    other.held.run_all();
+    other.turn();
+    let row = other.scheduler.get_run_result(run, None)?;
+    assert!(matches!(&row.state, RunState::Finished { outcome, .. } if outcome.is_success()), "{row:?}");
+    let cut = |attempt: &Attempt| (attempt.attempt, matches!(attempt.outcome, Outcome::Abandoned(_)));
+    assert_eq!((row.attempt, row.history.iter().map(cut).collect::<Vec<_>>()), (2, vec![(1, true)]));
     Ok(())
 }
 

@@ -2,7 +2,7 @@
 //!
 //! A case plays in a [`World`]: a scheduler on a [`SimClock`](crate::SimClock), driven by a [`ManualRuntime`], so that
 //! hours pass in microseconds and nothing sleeps. [`scheduler_suite!`](crate::scheduler_suite) makes one test of each
-//! case. It deliberately does not test adapters, which sleep for real; see the facade's `adapters` tests.
+//! case. It deliberately does not test adapters, which sleep for real; [`adapter_suite!`](crate::adapter_suite) does.
 //!
 //! In reading order: [`fixture`] makes worlds; [`runtime`], [`recorder`], [`executors`] and [`triggers`] are
 //! what they are made of; the other modules are cases.
@@ -121,6 +121,7 @@ macro_rules! scheduler_suite {
             a_job_fires_at_its_times
             removal_follows_the_last_run
             the_events_of_a_run_tell_all_of_it
+            a_task_sees_its_run_and_its_scheduler
             a_failing_task_is_an_event_and_the_job_goes_on
             coalescing_picks_latest_earliest_or_all
             a_backlog_runs_one_after_the_other
@@ -235,6 +236,7 @@ macro_rules! scheduler_suite {
             leases_are_renewed_while_a_turn_is_stuck
             a_run_is_timed_while_its_loop_is_stuck
             a_graceful_stop_gives_leases_back_at_once
+            a_run_that_a_stop_cuts_short_is_another_attempt_elsewhere
             a_run_that_shuts_down_has_its_end_written
             a_job_is_removed_after_its_last_run_elsewhere
             a_job_is_told_before_its_runs
