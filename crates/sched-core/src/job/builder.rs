@@ -512,8 +512,8 @@ mod tests {
         T::default()
     }
 
-    fn closure_of<T>() -> JobBuilder {
-        JobBuilder::call(|| ())
+    fn closure_of<T: Default + 'static>() -> JobBuilder {
+        JobBuilder::call(|| drop(T::default()))
     }
 
     struct Place;
