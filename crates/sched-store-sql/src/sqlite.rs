@@ -173,10 +173,17 @@ fn tell_why(error: Error, path: &str) -> Error {
         Err(why) => match why.kind() {
             io::ErrorKind::ReadOnlyFilesystem => (ErrorKind::Unsupported, why.to_string()),
             io::ErrorKind::PermissionDenied => (ErrorKind::InvalidConfig, why.to_string()),
+            io::ErrorKind::NotFound => (error.kind(), missing_directory(path).unwrap_or(why.to_string())),
             _ => (error.kind(), why.to_string()),
         },
     };
     Error::new(kind, format!("{text}: {why}")).with_source(error)
+}
+
+/// Says that the directory of a file is not there, by its whole path: a relative one may mean another than was thought.
+fn missing_directory(path: &str) -> Option<String> {
+    let directory = std::path::absolute(path).ok()?.parent()?.to_owned();
+    (!directory.exists()).then(|| format!("the directory \"{}\" does not exist", directory.display()))
 }
 
 /// Makes what is missing, or says what to do.

@@ -349,7 +349,9 @@ fn a_file_that_cannot_be_used_says_why() {
     let error = start_error(&store);
     assert_eq!(error.kind(), ErrorKind::Unavailable);
     let text = error.to_string();
-    assert!(text.contains("missing/jobs.sqlite") && text.contains("No such file"), "{error}");
+    let directory = place.path().join("missing");
+    let expected = format!("the directory \"{}\" does not exist", directory.display());
+    assert!(text.contains("missing/jobs.sqlite") && text.contains(&expected), "{error}");
     drop(place.store(&SimClock::default()));
     let store = SqlStore::open(format!("file:{}?mode=ro", place.path().display())).expect("the url is right");
     let error = start_error(&store);
