@@ -92,7 +92,12 @@ pub(crate) fn failed(error: DriverError, place: impl fmt::Display) -> Error {
         Some(advice) => format!("{}: {advice}", text_of(&error)),
         None => text_of(&error),
     };
-    Error::new(kind_of(&error), text).in_context(place).with_source(error)
+    let failed = Error::new(kind_of(&error), text).in_context(place);
+    match error.kind.as_ref() {
+        // The text has all of it that people can use.
+        DriverKind::ServerSelection { .. } => failed,
+        _ => failed.with_source(error),
+    }
 }
 
 /// What to do about it, where that is known.
@@ -196,7 +201,30 @@ fn kind_of_code(code: i32) -> ErrorKind {
 fn text_of(error: &DriverError) -> String {
     match error.kind.as_ref() {
         DriverKind::Command(command) => format!("{} ({})", command.message, command.code_name),
+        DriverKind::ServerSelection { message, .. } => unusable_servers(message),
         _ => error.kind.to_string(),
+    }
+}
+
+/// Of the driver's view of the servers, which it tells as text only, the address of each and why it cannot be used: the
+/// error it answers with, or else the kind of member it is. A text of another shape is left as it is.
+fn unusable_servers(message: &str) -> String {
+    let Some((_, topology)) = message.split_once(" Topology: ") else { return message.to_owned() };
+    let servers = topology.split("{ Address: ").skip(1).filter_map(|server| {
+        let (address, rest) = server.split_once(", Type: ")?;
+        let why = match rest.split_once(", Error: ") {
+            Some((_, error)) => {
+                let error = error.strip_prefix("Kind: ").unwrap_or(error);
+                error.split_once(", labels: ").map_or(error, |(kind, _)| kind)
+            }
+            None => rest.split([',', ' ']).next()?,
+        };
+        Some(format!("{address} ({})", why.strip_prefix("I/O error: ").unwrap_or(why)))
+    });
+    let servers: Vec<String> = servers.collect();
+    match servers.is_empty() {
+        true => message.to_owned(),
+        false => format!("no server can be used: {}", servers.join(", ")),
     }
 }
 
@@ -252,6 +280,23 @@ mod tests {
         let refused: Vec<_> = reply.refused.iter().map(|it| (it.index, it.is_duplicate())).collect();
         assert_eq!(refused, [(101, true), (104, false)]);
         assert_eq!(reply.all("here").unwrap_err().to_string(), "here: twice");
+    }
+
+    #[test]
+    fn of_servers_that_cannot_be_used_the_address_and_the_cause_are_told() {
+        let refused = "Server selection timeout: No available servers. Topology: { Type: Unknown, Servers: [ \
+            { Address: db.example:27017, Type: Unknown, Error: Kind: I/O error: Connection refused (os error 111), labels: \
+            {\"A\"}, source: None, server response: None }, { Address: [::1]:1, Type: Unknown, Error: Kind: DNS: none, \
+            labels: {}, source: None, server response: None } ] }";
+        let expected = "no server can be used: db.example:27017 (Connection refused (os error 111)), [::1]:1 (DNS: none)";
+        assert_eq!(unusable_servers(refused), expected);
+        let no_primary = "Server selection timeout: None of the available servers suitable for criteria \
+            ReadPreference(Primary). Topology: { Type: ReplicaSetNoPrimary, Set Name: rs0, Servers: [ \
+            { Address: a:1, Type: RsSecondary, Average RTT: 1ms, Replica Set Name: rs0 } ] }";
+        assert_eq!(unusable_servers(no_primary), "no server can be used: a:1 (RsSecondary)");
+        for other in ["something else", "empty. Topology: { Type: Unknown }"] {
+            assert_eq!(unusable_servers(other), other);
+        }
     }
 
     #[test]
