@@ -242,7 +242,10 @@ impl MqttBrokerBuilder {
             #[cfg(feature = "tls")]
             (true, file) => crate::tls::transport(file.as_deref()),
             #[cfg(not(feature = "tls"))]
-            (true, _) => Err(("url", "encryption needs the cargo feature `tls`".to_owned())),
+            (true, _) => {
+                let feature = "`tls` of `sched-broker-mqtt`, which is `mqtt-tls` of `sched` and `sched-cli`";
+                Err(("url", format!("encryption needs the cargo feature {feature}")))
+            }
         }
     }
 
@@ -295,4 +298,15 @@ fn to_error(faults: Faults, path_of: impl Fn(&str) -> String) -> Error {
     let faults = faults.into_iter();
     let faults = faults.map(|(key, message)| Fault { path: path_of(key), message, suggestion: None });
     Error::from_faults(ErrorKind::InvalidConfig, faults.collect())
+}
+
+#[cfg(all(test, not(feature = "tls")))]
+mod tests {
+    use crate::MqttBroker;
+
+    #[test]
+    fn encryption_names_the_crate_and_the_feature_that_it_needs() {
+        let error = MqttBroker::builder("mqtts://localhost").build().unwrap_err().to_string();
+        assert!(error.contains("`tls` of `sched-broker-mqtt`, which is `mqtt-tls` of `sched`"), "{error}");
+    }
 }

@@ -58,7 +58,10 @@ impl PayloadFormat {
             #[cfg(feature = "cbor")]
             "cbor" => Ok(Self::Cbor),
             #[cfg(not(feature = "cbor"))]
-            "cbor" => Err(Error::new(ErrorKind::InvalidConfig, "`cbor` needs the cargo feature `cbor`")),
+            "cbor" => Err(Error::new(
+                ErrorKind::InvalidConfig,
+                "`cbor` needs the cargo feature `cbor` of `sched`, or of the store's crate",
+            )),
             other => {
                 let words = Self::WORDS.join(", ");
                 Err(Error::new(ErrorKind::InvalidConfig, format!("`{other}` is not one of {words}")))
@@ -503,7 +506,9 @@ fn decode<T: DeserializeOwned>(payload: &[u8]) -> Result<T, Error> {
     }
     #[cfg(not(feature = "cbor"))]
     if payload.first() == Some(&0xd9) {
-        return Err(corrupt("the payload is CBOR, which needs the cargo feature `cbor`"));
+        return Err(corrupt(
+            "the payload is CBOR, which needs the cargo feature `cbor` of `sched`, or of the store's crate",
+        ));
     }
     serde_json::from_slice(payload).map_err(unreadable)
 }

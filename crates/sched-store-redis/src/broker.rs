@@ -10,7 +10,7 @@ use sched_core::{
     Error, ErrorKind, EventBroker, Factory, Fault, Notice, NoticeCallback, Plugin, Section, SubscriptionId,
 };
 
-use crate::config::Address;
+use crate::config::{Address, needs};
 use crate::error::from_client;
 
 /// How often the listener looks whether it is closed.
@@ -184,7 +184,7 @@ impl RedisBrokerBuilder {
             (Some(url), None, None) => {
                 let url = url.trim();
                 if url.starts_with("rediss://") && !cfg!(feature = "tls") {
-                    return Err("encryption needs the cargo feature `tls`".to_owned());
+                    return Err(format!("encryption {}", needs("tls")));
                 }
                 url.into_connection_info()
             }

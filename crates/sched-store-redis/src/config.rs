@@ -293,7 +293,7 @@ impl RedisStoreBuilder {
             }
         }
         if self.cluster && !cfg!(feature = "cluster") {
-            faults.push(("cluster", "it needs the cargo feature `cluster`".to_owned()));
+            faults.push(("cluster", needs("cluster")));
         }
         if self.cluster && (self.wait_replicas > 0 || self.master.is_some()) {
             faults.push(("cluster", "it goes with neither `wait_replicas` nor `sentinels`".to_owned()));
@@ -349,7 +349,7 @@ impl RedisStoreBuilder {
             (None, false) => faults.push(("master", "it is needed beside `sentinels`".to_owned())),
             (Some(_), true) => faults.push(("sentinels", "they are needed beside `master`".to_owned())),
             (Some(_), false) if !cfg!(feature = "sentinel") => {
-                faults.push(("sentinels", "they need the cargo feature `sentinel`".to_owned()));
+                faults.push(("sentinels", needs("sentinel")));
             }
             _ => {}
         }
@@ -398,12 +398,19 @@ fn parse(url: &str) -> Result<ConnectionInfo, String> {
     }
     let scheme = url.split_once("://").map_or("", |(scheme, _)| scheme);
     if matches!(scheme, "rediss" | "valkeys") && !cfg!(feature = "tls") {
-        return Err(wrong("encryption needs the cargo feature `tls`"));
+        return Err(wrong(&format!("encryption {}", needs("tls"))));
     }
     let info = url.into_connection_info();
     info.map_err(|_| {
         wrong("expected `redis://[user:password@]host[:port][/db]`, `rediss://…` or `unix:///path`")
     })
+}
+
+/// What to enable for what this build lacks.
+pub(crate) fn needs(feature: &str) -> String {
+    format!(
+        "needs the cargo feature `{feature}` of `sched-store-redis`, which is `redis-{feature}` of `sched` and `sched-cli`"
+    )
 }
 
 /// The URL without its password.
@@ -459,4 +466,30 @@ fn to_error(faults: Faults, path_of: impl Fn(&str) -> String) -> Error {
     let faults = faults.into_iter();
     let faults = faults.map(|(key, message)| Fault { path: path_of(key), message, suggestion: None });
     Error::from_faults(ErrorKind::InvalidConfig, faults.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_build_lacks_is_told_with_the_crate_and_the_feature() {
+        let builder = || RedisStore::builder("redis://localhost/0");
+        let cases = [
+            ("cluster", cfg!(feature = "cluster"), RedisStoreBuilder { cluster: true, ..builder() }),
+            ("sentinel", cfg!(feature = "sentinel"), builder().sentinels(&["localhost:26379"], "main")),
+            ("tls", cfg!(feature = "tls"), RedisStore::builder("rediss://localhost/0")),
+        ];
+        for (feature, is_there, builder) in cases {
+            let built = builder.build();
+            if is_there {
+                assert!(built.is_ok(), "{built:?}");
+                continue;
+            }
+            let error = built.unwrap_err().to_string();
+            let expected =
+                format!("`{feature}` of `sched-store-redis`, which is `redis-{feature}` of `sched` and");
+            assert!(error.contains(&expected), "{error}");
+        }
+    }
 }

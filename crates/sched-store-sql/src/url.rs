@@ -108,7 +108,7 @@ impl Location {
 
     #[cfg(not(feature = "postgres"))]
     fn parse_postgres(_: &str) -> Result<Self, String> {
-        Err("PostgreSQL needs the cargo feature `postgres` of `sched-store-sql`".to_owned())
+        Err("PostgreSQL needs the cargo feature `postgres` of `sched-store-sql`, or of `sched` or `sched-cli`".to_owned())
     }
 
     #[cfg(feature = "mysql")]
@@ -137,7 +137,7 @@ impl Location {
 
     #[cfg(not(feature = "mysql"))]
     fn parse_mysql(_: &str) -> Result<Self, String> {
-        Err("MySQL and MariaDB need the cargo feature `mysql` of `sched-store-sql`".to_owned())
+        Err("MySQL and MariaDB need the cargo feature `mysql` of `sched-store-sql`, or of `sched` or `sched-cli`".to_owned())
     }
 
     #[cfg(feature = "sqlite")]
