@@ -131,6 +131,8 @@ struct Desk {
     max_payload: usize,
     state: Mutex<State>,
     come: Condvar,
+    /// Held while a frame is written, so that those of the two threads do not mix. It is taken after the state's lock.
+    writing: Mutex<()>,
 }
 
 #[derive(Default)]
@@ -154,8 +156,8 @@ struct Waiting {
 impl Desk {
     fn new(socket: &UnixStream, greeting: Greeting) -> io::Result<Arc<Self>> {
         let max_payload = usize::try_from(greeting.max_payload).unwrap_or(usize::MAX);
-        let (state, come) = (Mutex::default(), Condvar::new());
-        Ok(Arc::new(Self { socket: socket.try_clone()?, max_payload, state, come }))
+        let (state, come, writing) = (Mutex::default(), Condvar::new(), Mutex::default());
+        Ok(Arc::new(Self { socket: socket.try_clone()?, max_payload, state, come, writing }))
     }
 
     /// Runs what comes until the process ends.
@@ -192,6 +194,7 @@ impl Desk {
         self.state.lock().running = None;
         frame.clear();
         answer.encode(frame, self.max_payload);
+        let _writing = self.writing.lock();
         (&self.socket).write_all(frame)
     }
 
@@ -258,9 +261,12 @@ impl Desk {
                 // Between two runs the next one is as good as begun.
                 let begun = usize::from(state.running.is_none()).min(state.waiting.len());
                 let returned = state.waiting.split_off(begun);
-                drop(state);
                 let count = u32::try_from(returned.len()).unwrap_or(u32::MAX);
+                let writing = self.writing.lock();
+                // Before the end of the run that goes on can be told: at that the pool takes the next one for begun, which
+                // is among those that come back.
                 send(&self.socket, &ToPool::Returned(count), 0)?;
+                drop((writing, state));
             }
             ToWorker::Greeting(_) | ToWorker::Order(_) => {}
         }
