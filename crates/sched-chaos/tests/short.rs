@@ -1,0 +1,45 @@
+//! A short run on every store whose server is there: members are killed, frozen, restarted and cut off a few times, and
+//! nothing is lost or done twice. `cargo xtask chaos` plays long ones, in which servers are killed, too.
+
+use std::process::Command;
+
+use sched_chaos::plan::Store;
+
+fn play(store: Store) {
+    if store != Store::Sqlite && store.server_url().is_none() {
+        return;
+    }
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sched-chaos"));
+    command.args(["run", "--store", store.name(), "--rounds", "12", "--jobs", "12", "--lease", "3000"]);
+    let output = command.output().unwrap();
+    let told = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{told}\n{}", String::from_utf8_lossy(&output.stderr));
+    let report: serde_json::Value = serde_json::from_str(told.lines().last().unwrap()).unwrap();
+    assert!(report["verdict"]["fires"].as_u64().is_some_and(|fires| fires >= 12), "{report}");
+    assert_eq!(report["verdict"]["good"], true, "{report}");
+}
+
+#[test]
+fn sqlite_loses_and_doubles_nothing() {
+    play(Store::Sqlite);
+}
+
+#[test]
+fn postgres_loses_and_doubles_nothing() {
+    play(Store::Postgres);
+}
+
+#[test]
+fn mysql_loses_and_doubles_nothing() {
+    play(Store::Mysql);
+}
+
+#[test]
+fn redis_loses_and_doubles_nothing() {
+    play(Store::Redis);
+}
+
+#[test]
+fn mongodb_loses_and_doubles_nothing() {
+    play(Store::Mongodb);
+}
