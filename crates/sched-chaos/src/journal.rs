@@ -35,6 +35,8 @@ pub struct Entry {
     pub pid: u32,
     /// When, in microseconds since the Unix epoch.
     pub at: i64,
+    /// When its scheduler began the run, having looked at its lease, in microseconds since the Unix epoch.
+    pub begun: i64,
 }
 
 /// A file to write to.

@@ -52,9 +52,12 @@ struct Options {
     /// Members are only asked to stop and started again, one after the other.
     #[arg(long)]
     rolling: bool,
-    /// The server is killed and started again, too.
+    /// The server is not killed.
     #[arg(long)]
-    server: bool,
+    spare_server: bool,
+    /// Milliseconds that a lease holds.
+    #[arg(long, default_value_t = 2_000)]
+    lease: u64,
     /// The order of incidents.
     #[arg(long)]
     seed: Option<u64>,
@@ -89,19 +92,19 @@ fn play(options: &Options) -> Result<bool, Fault> {
         Store::Sqlite => format!("sqlite:///{}", directory.path().join("jobs.sqlite").display()),
         store => store.server_url().ok_or_else(|| format!("there is no server for {}", store.name()))?,
     };
-    let begin = Utc::now().timestamp_micros() + 2_000_000;
+    let begin = Utc::now().timestamp_micros() + 1_000_000;
     let plan = Plan {
         store: options.store.config(&url, &name),
         jobs: options.jobs,
         interval: Duration::from_millis(options.interval),
         begin,
         end: begin + 24 * 3_600 * 1_000_000,
-        lease: Duration::from_secs(2),
+        lease: Duration::from_millis(options.lease),
         longest: Duration::from_millis(40),
         directory: directory.path().to_owned(),
     };
+    member::lay(&plan)?;
     let mut stage = Stage::new(options.store, &url, &name, &plan, options.members)?;
-    std::thread::sleep(Duration::from_secs(2));
     let started = Instant::now();
     incidents(options, &mut stage, &mut random, started)?;
     let cutoff = Utc::now().timestamp_micros();
@@ -115,6 +118,8 @@ fn play(options: &Options) -> Result<bool, Fault> {
     let report = json!({
         "store": options.store.name(),
         "members": options.members,
+        "jobs": options.jobs,
+        "rolling": options.rolling,
         "seed": seed,
         "seconds": started.elapsed().as_secs(),
         "incidents": deeds,
@@ -131,7 +136,7 @@ fn incidents(
     random: &mut fastrand::Rng,
     started: Instant,
 ) -> Result<(), Fault> {
-    let repertoire = stage.repertoire(options.server);
+    let repertoire = stage.repertoire(options.spare_server);
     let weight: u32 = repertoire.iter().map(|(_, weight)| weight).sum();
     let limit = options.seconds.map(Duration::from_secs);
     let mut round = 0;
@@ -141,7 +146,8 @@ fn incidents(
             true => Deed::Restart,
             false => pick(&repertoire, random.u32(..weight)),
         };
-        std::thread::sleep(Duration::from_millis(random.u64(20..300)));
+        let pause = if options.rolling { 10..60 } else { 20..300 };
+        std::thread::sleep(Duration::from_millis(random.u64(pause)));
         stage.perform(deed, member, random)?;
         round += 1;
     }

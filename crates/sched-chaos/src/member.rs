@@ -1,13 +1,17 @@
-//! A member: a process with a scheduler on the shared store, until it is told to stop or is killed.
+//! A member: a process with a scheduler on the shared store, until it is told to stop or is killed; and whoever lays the
+//! jobs before there are any.
 
 use std::io::Read;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use sched::{
-    BackgroundScheduler, ConflictPolicy, Job, Registry, Retain, RunContext, Scheduler, Shutdown, Task,
+    BackgroundScheduler, ConflictPolicy, Job, Registry, Retain, Role, RunContext, Scheduler, SchedulerConfig,
+    Shutdown, StartMode, Task,
 };
+use sched_testkit::scheduler::ManualRuntime;
 use serde_json::{Value, json};
 
 use crate::Fault;
@@ -17,21 +21,65 @@ use crate::plan::Plan;
 /// The name of the task.
 const TASK: &str = "note";
 
-/// How often a member tries to start on a store that is not there yet.
-const START_ATTEMPTS: u32 = 200;
+/// How long a member tries to start on a store that is not there yet.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How many jobs a member adds that others have added before, as programs do when they start.
+const ADDED_AGAIN: u32 = 10;
 
 /// Runs a scheduler until standard input is closed, then shuts it down and waits for its runs.
 ///
 /// **Errors**: those of the scheduler, which is tried again while the store is not there.
 pub fn serve(plan: Plan, number: usize) -> Result<(), Fault> {
     let plan = Arc::new(plan);
+    let (stop, stopped) = std::sync::mpsc::channel();
+    let is_up = Arc::new(AtomicBool::new(false));
+    let was_up = Arc::clone(&is_up);
+    std::thread::spawn(move || {
+        let _ = std::io::stdin().read_to_end(&mut Vec::new());
+        // One that still waits for its store has nothing to end.
+        if !was_up.load(Ordering::SeqCst) {
+            std::process::exit(0);
+        }
+        let _ = stop.send(());
+    });
     let scheduler = start(&plan, number)?;
-    for job in 0..plan.jobs {
-        add(&scheduler, &plan, job)?;
+    is_up.store(true, Ordering::SeqCst);
+    for _ in 0..ADDED_AGAIN.min(plan.jobs) {
+        add(&scheduler, &plan, fastrand::u32(..plan.jobs))?;
     }
-    let mut rest = Vec::new();
-    std::io::stdin().read_to_end(&mut rest)?;
+    stopped.recv()?;
     scheduler.shutdown(Shutdown::Wait)?;
+    Ok(())
+}
+
+/// Adds all jobs of a plan.
+///
+/// **Errors**: those of the scheduler, which is tried again while the store is not there.
+pub fn lay(plan: &Plan) -> Result<(), Fault> {
+    let registry = Registry::builder().linked().task(Task::new(TASK, |_, _| ())).build()?;
+    let begin = Instant::now();
+    let scheduler = loop {
+        let config = plan.config();
+        let client = |config: SchedulerConfig| config.role(Role::Client);
+        let scheduler =
+            Scheduler::builder().registry(registry.clone()).config(config).with(client).build()?;
+        let runtime = Arc::new(ManualRuntime::default());
+        match scheduler.start_on(runtime, StartMode::Running) {
+            Ok(()) => break scheduler,
+            Err(error) => wait_for_the_store(error, begin)?,
+        }
+    };
+    (0..plan.jobs).try_for_each(|job| add(&scheduler, plan, job))?;
+    Ok(scheduler.shutdown(Shutdown::Wait)?)
+}
+
+/// Lets a while pass when a store is not there. **Errors**: the given one when there is nothing to wait for.
+fn wait_for_the_store(error: sched::Error, begin: Instant) -> Result<(), Fault> {
+    if !error.is_retryable() || begin.elapsed() > PATIENCE {
+        return Err(error.into());
+    }
+    std::thread::sleep(Duration::from_millis(50));
     Ok(())
 }
 
@@ -46,17 +94,13 @@ fn start(plan: &Arc<Plan>, number: usize) -> Result<BackgroundScheduler, Fault> 
         let builder = Scheduler::builder().registry(registry.clone()).config(plan.config());
         builder.identity(format!("member-{number}-{}", std::process::id()))
     };
-    let mut attempt = 0;
+    let begin = Instant::now();
     loop {
-        attempt += 1;
         let started =
             BackgroundScheduler::build(builder()).and_then(|scheduler| scheduler.start().map(|()| scheduler));
         match started {
             Ok(scheduler) => return Ok(scheduler),
-            Err(error) if error.is_retryable() && attempt < START_ATTEMPTS => {
-                std::thread::sleep(Duration::from_millis(50));
-            }
-            Err(error) => return Err(error.into()),
+            Err(error) => wait_for_the_store(error, begin)?,
         }
     }
 }
@@ -79,17 +123,13 @@ fn add(scheduler: &Scheduler, plan: &Plan, number: u32) -> Result<(), Fault> {
             .retain(Retain::Finished)
             .on_conflict(ConflictPolicy::Keep)
     };
-    let mut attempt = 0;
+    let begin = Instant::now();
     loop {
-        attempt += 1;
         match scheduler.add_job(job()) {
             Ok(_) => return Ok(()),
             // Its schedule is over, and it was removed.
             Err(error) if error.kind() == sched::ErrorKind::NeverFires => return Ok(()),
-            Err(error) if error.is_retryable() && attempt < START_ATTEMPTS => {
-                std::thread::sleep(Duration::from_millis(50));
-            }
-            Err(error) => return Err(error.into()),
+            Err(error) => wait_for_the_store(error, begin)?,
         }
     }
 }
@@ -106,6 +146,7 @@ fn note(journal: &Journal, longest: Duration, context: &RunContext, job: Option<
             attempt: run.attempt,
             pid: std::process::id(),
             at: Utc::now().timestamp_micros(),
+            begun: context.started_at().timestamp_micros(),
         };
         if let Err(error) = journal.write(&entry) {
             crate::out::error(&format!("the journal cannot be written: {error}"));

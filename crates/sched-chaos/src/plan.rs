@@ -116,6 +116,8 @@ impl Plan {
                 "max_instances": 4,
                 "max_catch_up": 100_000,
                 "result_ttl": 3_600,
+                // Here members are killed without end.
+                "max_takeovers": 1_000_000,
             },
             "lease_duration": self.lease.as_secs_f64(),
             "poll_interval": 0.2,

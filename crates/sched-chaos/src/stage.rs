@@ -11,8 +11,11 @@ use sched_testkit::Proxy;
 use crate::Fault;
 use crate::plan::{Plan, Store};
 
+/// The environment variable with the program that kills and starts servers.
+const XTASK: &str = "SCHED_XTASK";
+
 /// How long a member may take to end when it is asked to.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(90);
 
 /// What is done to a member or to the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -27,6 +30,8 @@ pub enum Deed {
     Cut,
     /// The answer to one of its next requests is lost.
     LoseAnswer,
+    /// Its connection is cut when half of one of its next requests has been passed on.
+    TearRequest,
     /// Its line passes nothing on until its leases have ended.
     Isolate,
     /// The server is killed and started again.
@@ -42,6 +47,7 @@ impl Deed {
             Self::Restart => "restart",
             Self::Cut => "cut",
             Self::LoseAnswer => "lose_answer",
+            Self::TearRequest => "tear_request",
             Self::Isolate => "isolate",
             Self::KillServer => "kill_server",
         }
@@ -107,14 +113,15 @@ impl Stage {
         Ok(stage)
     }
 
-    /// What can be done on this store.
-    pub fn repertoire(&self, server: bool) -> Vec<(Deed, u32)> {
+    /// What can be done on this store, and how often. Its server is spared unless `cargo xtask` is there to start it again.
+    pub fn repertoire(&self, spares_server: bool) -> Vec<(Deed, u32)> {
         let mut deeds = vec![(Deed::Kill, 50), (Deed::Restart, 15), (Deed::Freeze, 8)];
         if self.store != Store::Sqlite {
-            deeds.extend([(Deed::Cut, 15), (Deed::LoseAnswer, 15), (Deed::Isolate, 4)]);
-        }
-        if server {
-            deeds.push((Deed::KillServer, 3));
+            let cuts = [Deed::Cut, Deed::LoseAnswer, Deed::TearRequest].map(|deed| (deed, 10));
+            deeds.extend(cuts.into_iter().chain([(Deed::Isolate, 4)]));
+            if !spares_server && std::env::var_os(XTASK).is_some() {
+                deeds.push((Deed::KillServer, 4));
+            }
         }
         deeds
     }
@@ -154,6 +161,9 @@ impl Stage {
             Deed::Cut => member.proxy.iter().for_each(Proxy::cut),
             Deed::LoseAnswer => {
                 member.proxy.iter().for_each(|proxy| proxy.lose_answer(random.usize(1..8)));
+            }
+            Deed::TearRequest => {
+                member.proxy.iter().for_each(|proxy| proxy.tear_request(random.usize(1..8)));
             }
             Deed::Isolate => {
                 member.proxy.iter().for_each(Proxy::freeze);
@@ -238,8 +248,7 @@ fn signal(pid: u32, signal: Signal) -> Result<(), Fault> {
 
 /// Lets `cargo xtask services` do something to a server.
 fn services(what: &str, server: &str) -> Result<(), Fault> {
-    let program =
-        std::env::var_os("SCHED_XTASK").ok_or("the server can be killed under `cargo xtask chaos` only")?;
+    let program = std::env::var_os(XTASK).ok_or("the server can be killed under `cargo xtask chaos` only")?;
     let mut command = Command::new(program);
     // Where the program finds its workspace.
     command.envs(std::env::var_os("SCHED_XTASK_DIR").map(|directory| ("CARGO_MANIFEST_DIR", directory)));

@@ -32,6 +32,9 @@ pub struct Verdict {
     pub stale: Vec<(Fire, String)>,
     /// Runs that were rightly started again after an incident.
     pub repeated: usize,
+    /// Runs whose process was held up between the look at their lease and the first instruction of their task, for so
+    /// long that others had started them in the meantime.
+    pub held_up: usize,
 }
 
 impl Verdict {
@@ -55,7 +58,8 @@ impl Verdict {
                 }
             }
         }
-        for (fire, starts) in starts {
+        for (fire, mut starts) in starts {
+            starts.sort_by_key(|start| (start.begun, start.attempt));
             if !plan.fires(fire.0).take_while(|at| *at <= fire.1).any(|at| at == fire.1) {
                 verdict.invented.push(fire);
             }
@@ -64,6 +68,7 @@ impl Verdict {
                     Some(why) => verdict.doubled.push((fire, why)),
                     None => verdict.repeated += 1,
                 }
+                verdict.held_up += usize::from(pair[0].at > pair[1].begun);
             }
         }
         verdict
@@ -113,20 +118,22 @@ impl Verdict {
             "doubled": some(&self.doubled),
             "stale": some(&self.stale),
             "repeated_after_incidents": self.repeated,
+            "held_up_before_the_task": self.held_up,
             "good": self.is_good(),
         })
     }
 }
 
-/// Why a second start was not right, if it was not.
+/// Why a second start was not right, if it was not: the owner before has to have been dead, frozen or cut off since it had
+/// looked at its lease, and before its task was there if the task came after the second start.
 fn needless(before: &Entry, again: &Entry, incidents: &[Incident]) -> Option<String> {
     if again.attempt <= before.attempt {
         return Some(format!("attempt {} after attempt {}", again.attempt, before.attempt));
     }
     let excuses = |incident: &Incident| {
         incident.pid.is_none_or(|pid| pid == before.pid)
-            && incident.from < again.at
-            && incident.until > before.at
+            && incident.from < again.begun
+            && incident.until > before.begun
     };
     match incidents.iter().any(excuses) {
         true => None,
@@ -134,7 +141,7 @@ fn needless(before: &Entry, again: &Entry, incidents: &[Incident]) -> Option<Str
             "process {} started attempt {}, {} ms after process {} started attempt {} and was well",
             again.pid,
             again.attempt,
-            (again.at - before.at) / 1_000,
+            (again.begun - before.begun) / 1_000,
             before.pid,
             before.attempt,
         )),

@@ -452,6 +452,7 @@ fn own_options(options: &JobOptions) -> JobSettings {
         timeout: options.timeout,
         timeout_slot: own(&options.timeout_slot, &usual.timeout_slot),
         retry: options.retry.clone(),
+        max_takeovers: own(&options.max_takeovers, &usual.max_takeovers),
         priority: own(&options.priority, &usual.priority),
         result_ttl: own(&options.result_ttl, &usual.result_ttl),
         concurrency_key: options.concurrency_key.clone(),

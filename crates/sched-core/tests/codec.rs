@@ -131,15 +131,16 @@ fn settings() -> impl Strategy<Value = JobSettings> {
     let retry = (1..=1_000_000_u32, durations(), of("[a-z]{1,9}")).prop_map(|(attempts, jitter, only)| {
         Retry::new(attempts).jitter(jitter).only(only.map(RetryKind::Other))
     });
-    let third = (of(slot), of(retry), of(any::<i32>()));
+    let third = (of(slot), of(retry), of(any::<i32>()), of(1..=u32::MAX));
     (first, second, third, of(objects())).prop_map(|(first, second, third, metadata)| {
         let (executor, misfire_grace_time, coalesce, max_instances, overlap, jitter) = first;
         let (max_catch_up, retain, timeout, result_ttl, concurrency_key, concurrency_limit) = second;
-        let (timeout_slot, retry, priority) = third;
+        let (timeout_slot, retry, priority, max_takeovers) = third;
         JobSettings {
             executor: executor.map(Arc::from),
             timeout_slot,
             retry: retry.map(Arc::new),
+            max_takeovers,
             priority,
             misfire_grace_time,
             coalesce,

@@ -42,6 +42,7 @@ use proc_macro::TokenStream;
 /// | `timeout` | duration | how long a run may take, from its start |
 /// | `timeout_slot` | `"hold"` `"free"` | whether a run that timed out and cannot be stopped keeps its place |
 /// | `retry` | integer ≥ 1, or `retry(…)` | how often a run is tried at most: `retry(max_attempts = 5, backoff = "10s", jitter = "2s", only = ["timed_out"])`; a `backoff` that grows is `backoff(first = "1s", factor = 2, max = "5m")` |
+/// | `max_takeovers` | integer ≥ 1 | how often a queued run is taken over whose scheduler died |
 /// | `priority` | integer | higher runs first, among runs that wait |
 /// | `concurrency_key`, `concurrency_limit` | text, integer ≥ 1 | at most this many runs with the same key at once |
 /// | `retain` | `"remove"` `"finished"` | what happens to a job when its trigger ends |

@@ -44,6 +44,7 @@ impl TaskOptions {
             ("timeout", timeout(attributes, faults)),
             ("timeout_slot", timeout_slot(attributes, &root, faults)),
             ("retry", crate::retry::read(attributes, &root, faults)),
+            ("max_takeovers", attributes.count("max_takeovers", faults).map(|limit| quote!(#limit))),
             ("priority", priority(attributes, faults)),
             ("result_ttl", attributes.duration("result_ttl", faults).map(duration_tokens)),
             (

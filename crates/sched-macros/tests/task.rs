@@ -148,6 +148,7 @@ mod nested {
     priority = -3,
     concurrency_key = "tenant",
     concurrency_limit = 2,
+    max_takeovers = 3,
     jitter = "250ms",
     retain = "finished",
     result_ttl = "1h 30m",
@@ -364,6 +365,7 @@ fn options_become_the_settings_of_the_task() {
     assert_eq!(settings.retry.as_deref(), Some(&retry));
     assert_eq!((settings.timeout_slot, settings.priority), (Some(TimeoutSlot::Free), Some(-3)));
     assert_eq!((settings.concurrency_key.as_deref(), settings.concurrency_limit), (Some("tenant"), Some(2)));
+    assert_eq!(settings.max_takeovers, Some(3));
     let metadata = json!({ "team": "ops", "level": -1, "nested": { "list": [1, 2.5, null, true] } });
     assert_eq!(settings.metadata.as_deref(), metadata.as_object());
 

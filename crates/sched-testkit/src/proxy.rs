@@ -56,6 +56,8 @@ struct State {
     requests: usize,
     /// The number of the request whose answer is lost.
     lost: Option<usize>,
+    /// The number of the request of which half is passed on.
+    torn: Option<usize>,
     /// How often everything was cut; a connection of an earlier time is over.
     cuts: usize,
     streams: Vec<TcpStream>,
@@ -127,6 +129,12 @@ impl Proxy {
         let mut state = self.line.state.lock();
         state.lost = Some(state.requests + nth.max(1));
     }
+
+    /// Of the n-th request from now on half is passed on, then the connection ends: the client was cut off while it wrote.
+    pub fn tear_request(&self, nth: usize) {
+        let mut state = self.line.state.lock();
+        state.torn = Some(state.requests + nth.max(1));
+    }
 }
 
 impl Drop for Proxy {
@@ -182,17 +190,19 @@ impl Line {
         };
         let asked = Arc::new(Mutex::new(Asked::default()));
         let up = (Arc::clone(self), client.try_clone()?, server.try_clone()?, Arc::clone(&asked));
-        std::thread::spawn(move || up.0.pump(up.1, up.2, |line| line.ask(&up.3, cuts)));
+        std::thread::spawn(move || up.0.pump(up.1, up.2, |line, length| line.ask(&up.3, cuts, length)));
         let line = Arc::clone(self);
-        std::thread::spawn(move || line.pump(server, client, |line| line.answer(&asked, cuts)));
+        let all_or_nothing = move |line: &Self, length| if line.answer(&asked, cuts) { length } else { 0 };
+        std::thread::spawn(move || line.pump(server, client, all_or_nothing));
         Ok(())
     }
 
-    /// Passes data on as long as it `may`, then ends the connection in both directions.
-    fn pump(&self, mut from: TcpStream, mut to: TcpStream, may: impl Fn(&Self) -> bool) {
+    /// Passes data on, of each piece as much as it `may`; after less than all it ends the connection in both directions.
+    fn pump(&self, mut from: TcpStream, mut to: TcpStream, may: impl Fn(&Self, usize) -> usize) {
         let mut buffer = vec![0; 1 << 16];
         while let Ok(length @ 1..) = from.read(&mut buffer) {
-            if !may(self) || to.write_all(&buffer[..length]).is_err() {
+            let passed = may(self, length);
+            if to.write_all(&buffer[..passed]).is_err() || passed < length {
                 break;
             }
         }
@@ -201,8 +211,9 @@ impl Line {
         drop(to.shutdown(Shutdown::Both));
     }
 
-    /// The client has sent something. Whether it is passed on.
-    fn ask(&self, asked: &Mutex<Asked>, cuts: usize) -> bool {
+    /// The client has sent something of this length. How much of it is passed on.
+    fn ask(&self, asked: &Mutex<Asked>, cuts: usize, length: usize) -> usize {
+        let mut passed = length;
         let mut state = self.state.lock();
         let first = !std::mem::replace(&mut asked.lock().waiting, true);
         if first {
@@ -211,6 +222,10 @@ impl Line {
                 asked.lock().lost = true;
                 state.lost = None;
             }
+            if state.torn == Some(state.requests) {
+                state.torn = None;
+                passed = length / 2;
+            }
             let delay = state.delay;
             if !delay.is_zero() {
                 let still = |state: &mut State| state.cuts == cuts;
@@ -218,7 +233,7 @@ impl Line {
             }
         }
         self.changed.wait_while(&mut state, |state| state.frozen && state.cuts == cuts);
-        state.cuts == cuts
+        if state.cuts == cuts { passed } else { 0 }
     }
 
     /// The server has sent something. Whether it is passed on.
@@ -388,6 +403,18 @@ mod tests {
         assert_eq!(client.ask("two"), None);
         assert_eq!(heard.load(Ordering::SeqCst), 2);
         assert_eq!(Client::of(&proxy).ask("three").as_deref(), Some("three"));
+    }
+
+    #[test]
+    fn half_of_a_torn_request_arrives() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let proxy = Proxy::to(listener.local_addr().unwrap()).unwrap();
+        let mut client = Client::of(&proxy);
+        proxy.tear_request(1);
+        client.send("half of it");
+        let (mut server, mut arrived) = (listener.accept().unwrap().0, Vec::new());
+        server.read_to_end(&mut arrived).unwrap();
+        assert_eq!((arrived.as_slice(), client.line()), (&b"half "[..], None));
     }
 
     #[test]

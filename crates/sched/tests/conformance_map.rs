@@ -109,7 +109,9 @@ fn every_case_of_a_suite_is_in_its_list() {
         let cases: Vec<String> =
             files.flat_map(|file| cases(&std::fs::read_to_string(file).unwrap())).collect();
         assert!(!cases.is_empty(), "{suite}");
-        unlisted.extend(cases.into_iter().filter(|name| !is_listed(name)));
+        // It is alone in its program and called by name.
+        let is_called = |name: &str| name == "executor_endures";
+        unlisted.extend(cases.into_iter().filter(|name| !is_listed(name) && !is_called(name)));
     }
     assert!(unlisted.is_empty(), "{unlisted:?}");
 }

@@ -223,6 +223,13 @@ impl JobBuilder {
         self
     }
 
+    /// How often a queued run is taken over whose scheduler died or lost it, before it is abandoned; 1 is meant by 0, and
+    /// 25 when not given.
+    pub fn max_takeovers(mut self, limit: u32) -> Self {
+        self.settings.max_takeovers = Some(limit.max(1));
+        self
+    }
+
     /// Its runs go before others of lower priority, where they wait for a place; 0 when not given.
     pub fn priority(mut self, priority: i32) -> Self {
         self.settings.priority = Some(priority);

@@ -38,6 +38,8 @@ pub struct JobSettings {
     pub timeout_slot: Option<TimeoutSlot>,
     /// Whether a run that failed is tried again.
     pub retry: Option<Arc<Retry>>,
+    /// How often a queued run is taken over whose scheduler died or lost it; at least 1.
+    pub max_takeovers: Option<u32>,
     /// Higher runs first, among runs that wait for a place.
     pub priority: Option<i32>,
     /// How long results are kept on the run's row.
@@ -75,6 +77,8 @@ pub struct JobOptions {
     pub timeout_slot: TimeoutSlot,
     /// Whether a run that failed is tried again; it is not.
     pub retry: Option<Arc<Retry>>,
+    /// How often a queued run is taken over whose scheduler died or lost it, before it is abandoned; 25.
+    pub max_takeovers: u32,
     /// Higher runs first, among runs that wait for a place; 0.
     pub priority: i32,
     /// How long results are kept on the run's row; not at all.
@@ -101,6 +105,7 @@ impl Default for JobOptions {
             timeout: None,
             timeout_slot: TimeoutSlot::Hold,
             retry: None,
+            max_takeovers: 25,
             priority: 0,
             result_ttl: Duration::ZERO,
             concurrency_key: None,
@@ -124,6 +129,7 @@ impl JobSettings {
         timeout: None,
         timeout_slot: None,
         retry: None,
+        max_takeovers: None,
         priority: None,
         result_ttl: None,
         concurrency_key: None,
@@ -151,6 +157,7 @@ impl JobSettings {
             timeout: self.timeout.or(base.timeout),
             timeout_slot: self.timeout_slot.or(base.timeout_slot),
             retry: self.retry.clone().or_else(|| base.retry.clone()),
+            max_takeovers: self.max_takeovers.or(base.max_takeovers),
             priority: self.priority.or(base.priority),
             result_ttl: self.result_ttl.or(base.result_ttl),
             concurrency_key: self.concurrency_key.clone().or_else(|| base.concurrency_key.clone()),
@@ -174,6 +181,7 @@ impl JobSettings {
             timeout: self.timeout,
             timeout_slot: self.timeout_slot.unwrap_or(base.timeout_slot),
             retry: self.retry.clone(),
+            max_takeovers: self.max_takeovers.unwrap_or(base.max_takeovers).max(1),
             priority: self.priority.unwrap_or(base.priority),
             result_ttl: self.result_ttl.unwrap_or(base.result_ttl),
             concurrency_key: self.concurrency_key.clone(),
@@ -196,6 +204,7 @@ impl JobSettings {
             timeout: read_timeout(section),
             timeout_slot: read_word(section, "timeout_slot", TimeoutSlot::WORDS, TimeoutSlot::from_word),
             retry: Retry::read(section).map(Arc::new),
+            max_takeovers: read_count(section, "max_takeovers"),
             priority: read_priority(section),
             result_ttl: section.duration("result_ttl"),
             concurrency_key: section.string("concurrency_key").map(Arc::from),
@@ -229,6 +238,7 @@ impl JobSettings {
         put("timeout", self.timeout.map(seconds));
         put("timeout_slot", self.timeout_slot.map(|word| word.to_string().into()));
         put("retry", self.retry.as_deref().map(Retry::to_config));
+        put("max_takeovers", self.max_takeovers.map(Value::from));
         put("priority", self.priority.map(Value::from));
         put("result_ttl", self.result_ttl.map(seconds));
         put("concurrency_key", self.concurrency_key.as_deref().map(Value::from));

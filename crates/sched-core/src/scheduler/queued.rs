@@ -182,10 +182,14 @@ impl Engine {
             TaskRef::Bound(task) => Ok(task),
             TaskRef::Named(name) => scheduler.inner.state.read().registry.task(&name),
         };
-        let execution = match task {
+        let no_task = |_| Outcome::Missed(MissReason::NoTask(run.task.as_ref().to_owned()));
+        let departs = match too_many_takeovers(attempt, &history, options.max_takeovers) {
+            Some(reason) => Err(Outcome::Abandoned(reason)),
+            None => task.map_err(no_task),
+        };
+        let execution = match departs {
             Ok(task) => Ok(Execution::new(run, task, call.args, options, Arc::clone(&self.sink))),
-            Err(_) => {
-                let outcome = Outcome::Missed(MissReason::NoTask(run.task.as_ref().to_owned()));
+            Err(outcome) => {
                 Err(RunReport { run, outcome, started_at: None, finished_at: scheduler.inner.clock.now() })
             }
         };
@@ -231,6 +235,15 @@ fn release_late(queue: &dyn RunQueue, claims: &[RunClaim]) {
     if let Err(error) = queue.release(claims) {
         tracing::warn!(%error, "claims on runs could not be released; they end with their leases");
     }
+}
+
+/// Why a run is taken over no more, if it is not: attempts that did not end were those of schedulers that died or lost it.
+fn too_many_takeovers(attempt: u32, history: &[Attempt], limit: u32) -> Option<String> {
+    let ended = u32::try_from(history.len()).unwrap_or(u32::MAX);
+    let takeovers = attempt.saturating_sub(1).saturating_sub(ended);
+    (takeovers > limit).then(|| {
+        format!("{takeovers} schedulers in turn died or lost it before it ended; max_takeovers is {limit}")
+    })
 }
 
 /// Whether a plan has one run, and no limit of a task or a key is on it.

@@ -96,6 +96,13 @@ impl NewRun {
         self
     }
 
+    /// How often a queued run is taken over whose scheduler died or lost it, before it is abandoned; 1 is meant by 0, and
+    /// 25 when not given.
+    pub fn max_takeovers(mut self, limit: u32) -> Self {
+        self.settings.max_takeovers = Some(limit.max(1));
+        self
+    }
+
     /// At most `limit` runs with this key at once, whatever their job, task or scheduler; 1 is meant by 0.
     pub fn concurrency(mut self, key: impl Into<Arc<str>>, limit: u32) -> Self {
         self.settings.concurrency_key = Some(key.into());

@@ -108,6 +108,33 @@ pub fn the_runs_of_a_dead_scheduler_are_taken_over(fixture: &Fixture) -> Result<
     Ok(())
 }
 
+/// A run whose schedulers die one after the other is taken over so often and no more: its task may be what kills them.
+/// Attempts that failed and were tried again are none of these.
+pub fn a_run_that_kills_its_schedulers_is_abandoned(fixture: &Fixture) -> Result<(), Error> {
+    let mut owner = fixture.durable()?;
+    owner.add(Job::task(FAIL).id("a").executor(HELD).result_ttl(HOUR).retry(9).max_takeovers(2))?;
+    owner.turn();
+    for _ in 0..2 {
+        owner.held.run_one();
+        owner.run_for(60);
+    }
+    for taken_over in 0..=2 {
+        assert_eq!(owner.held.len(), 1, "taken over {taken_over} times");
+        owner.runtime.crash();
+        owner = owner.another(|config| config)?;
+        owner.run_for(20);
+    }
+    assert!(owner.held.is_empty(), "not once more");
+    let row = only_row(&owner)?;
+    let RunState::Finished { outcome: Outcome::Abandoned(reason), started_at: None, .. } = &row.state else {
+        return Err(Error::new(ErrorKind::Unexpected, format!("{:?}", row.state)));
+    };
+    assert!(reason.contains("max_takeovers is 2"), "{reason}");
+    assert_eq!((row.attempt, row.history.len()), (6, 2));
+    assert_eq!(owner.recorder.words_of(&["failed"]), ["failed a"]);
+    Ok(())
+}
+
 /// A scheduler that comes back too late has its completion refused and told; the new owner's counts.
 pub fn a_stale_owner_writes_nothing(fixture: &Fixture) -> Result<(), Error> {
     let world = fixture.durable()?;

@@ -167,6 +167,7 @@ macro_rules! scheduler_suite {
             a_result_is_kept_for_its_time_to_live
             a_long_run_keeps_its_lease
             the_runs_of_a_dead_scheduler_are_taken_over
+            a_run_that_kills_its_schedulers_is_abandoned
             a_stale_owner_writes_nothing
             a_run_does_not_start_after_its_lease
             a_run_that_was_taken_over_does_not_start

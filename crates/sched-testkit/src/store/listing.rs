@@ -107,6 +107,7 @@ pub fn store_looks_jobs_up(fixture: StoreFixture) {
         timeout: Some(Duration::from_secs(5)),
         timeout_slot: Some(TimeoutSlot::Free),
         retry: Some(Arc::new(Retry::new(4).backoff(Duration::from_secs(9)).only([RetryKind::TimedOut]))),
+        max_takeovers: Some(5),
         priority: Some(-3),
         result_ttl: Some(Duration::from_secs(3_600)),
         concurrency_key: Some(Arc::from("tenant 7")),
