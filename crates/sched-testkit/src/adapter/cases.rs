@@ -196,6 +196,8 @@ pub fn a_run_is_cancelled<A: Adapter>() -> Result<(), Error> {
     gate.wait_for(1);
     assert!(stage.scheduler().cancel_run(run)?);
     assert_eq!(stage.end_of_run(run).map(|end| end.outcome), Some(Outcome::Cancelled));
+    // Its end is told a moment before its place is free.
+    until("the run is forgotten", || stage.scheduler().active_runs().is_empty());
     assert!(!stage.scheduler().cancel_run(run)?);
     stage.end()?;
     let ends = stage.recorder.events().iter().filter(|event| event.ended().is_some()).count();
