@@ -216,6 +216,8 @@ fn what_was_done_when_the_answer_was_lost_is_not_done_again() {
 #[test]
 fn a_server_that_does_not_answer_is_a_timeout_and_then_works_again() {
     for place in Place::all().into_iter().filter(Place::is_postgres) {
+        // Whoever is patient makes the tables.
+        place.store().shutdown().expect("it shuts down");
         let store = SqlStore::builder(&place.url).table_schema(&place.name);
         let store = store.statement_timeout(Duration::from_millis(300)).build();
         let store = started(store.expect("the configuration is right"));
