@@ -9,6 +9,7 @@ pub mod memory;
 pub mod options;
 pub mod out;
 pub mod random;
+pub mod scale;
 pub mod stage;
 pub mod stores;
 pub mod timers;

@@ -2,17 +2,19 @@
 
 use crate::memory::fill::Subject;
 use crate::out::Board;
-use crate::{Outcome, dispatch, idle, lateness, memory, stores, triggers, weight};
+use crate::{Outcome, dispatch, idle, lateness, memory, scale, stores, triggers, weight};
 
 /// What `--help` prints.
 pub const USAGE: &str = "\
-usage: sched-bench NAME... [--quick] [--runs N] [--check] [--build]
+usage: sched-bench NAME... [--quick] [--runs N] [--check] [--build] [--store NAME]
 
-  memory lateness idle stores triggers weight dispatch   the scenarios; `all` runs every one
+  memory lateness idle stores scale triggers weight dispatch   the scenarios; `all` runs every one
   --quick     shorter runs, smaller numbers where only time depends on them
+  --full      scale: a million jobs and runs, ten million finished ones
   --runs N    how often each measurement is repeated; the median counts (default 3)
   --check     exit with status 1 when a budget is missed
-  --build     weight: time a cold build too";
+  --build     weight: time a cold build too
+  --store NAME  stores: this one alone; may be repeated";
 
 /// A scenario of the runner.
 #[derive(Debug, Clone, Copy)]
@@ -31,6 +33,7 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario { name: "lateness", run: lateness::run },
     Scenario { name: "idle", run: idle::run },
     Scenario { name: "stores", run: stores::run },
+    Scenario { name: "scale", run: scale::run },
     Scenario { name: "weight", run: weight::run },
 ];
 
@@ -41,12 +44,16 @@ pub struct Options {
     pub scenarios: Vec<Scenario>,
     /// Shorter runs.
     pub quick: bool,
+    /// Scale: the sizes that are meant, which take long.
+    pub full: bool,
     /// How often each measurement is repeated.
     pub runs: usize,
     /// Whether a missed budget is a failure.
     pub check: bool,
     /// Whether a cold build is timed.
     pub build: bool,
+    /// Which stores are measured; all when empty.
+    pub stores: Vec<String>,
 }
 
 /// What the command line asks for.
@@ -68,15 +75,19 @@ pub enum Request {
 impl Options {
     /// Reads the arguments. **Errors**: one line that names the argument.
     pub fn parse(arguments: impl IntoIterator<Item = String>) -> Outcome<Request> {
-        let mut options = Self { scenarios: Vec::new(), quick: false, runs: 3, check: false, build: false };
+        let (scenarios, stores) = (Vec::new(), Vec::new());
+        let mut options =
+            Self { scenarios, quick: false, full: false, runs: 3, check: false, build: false, stores };
         let mut arguments = arguments.into_iter();
         while let Some(argument) = arguments.next() {
             let mut value = || arguments.next().ok_or_else(|| format!("`{argument}` needs a value"));
             match argument.as_str() {
                 "--help" | "-h" => return Ok(Request::Help),
                 "--quick" => options.quick = true,
+                "--full" => options.full = true,
                 "--check" => options.check = true,
                 "--build" => options.build = true,
+                "--store" => options.stores.push(value()?),
                 "--runs" => options.runs = value()?.parse::<usize>()?.max(1),
                 "--fill" => {
                     return Ok(Request::Fill {

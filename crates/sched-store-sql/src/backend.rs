@@ -118,20 +118,32 @@ pub(crate) struct Unreadable {
     pub(crate) reason: String,
 }
 
-/// What became of a commit: the places of the runs that were skipped, or `None` when it was stale.
-pub(crate) type Answer = Option<Vec<usize>>;
+/// What became of a commit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Answer {
+    /// It was stale.
+    Stale,
+    /// It was applied; the runs at these places were skipped.
+    Applied(Vec<usize>),
+    /// It was applied, and its one run is claimed.
+    Claimed,
+}
 
 /// Every statement, on a connection. Each is part of the caller's transaction, and about a whole batch.
 ///
 /// A batch names no row twice, unless said otherwise. Whatever ends a claim, except its own commit, counts the row's
 /// token up, so that a row with an ended claim and the claim's token was committed by it.
 pub(crate) trait Statements: JobStatements + RunStatements {
-    /// Commits claimed jobs with their runs.
-    fn commit(&mut self, commits: &[&CommitColumns]) -> QueryResult<Vec<Answer>> {
+    /// Commits claimed jobs with their runs, and claims those runs that are wanted, where there is a lease for them.
+    fn commit(&mut self, commits: &[&CommitColumns], lease: Option<Lease<'_>>) -> QueryResult<Vec<Answer>> {
+        if lease.is_some() {
+            self.begin_commit()?;
+        }
         let open = self.advance_jobs(commits)?;
         let applied = commits.iter().zip(&open).filter(|(_, open)| **open).map(|(commit, _)| *commit);
-        let mut skipped = admit(self, &applied.collect::<Vec<_>>())?.into_iter();
-        Ok(open.into_iter().map(|open| open.then(|| skipped.next().unwrap_or_default())).collect())
+        let mut answers = admit(self, &applied.collect::<Vec<_>>(), lease)?.into_iter();
+        let answer = |open: bool| if open { answers.next() } else { None };
+        Ok(open.into_iter().map(answer).map(|answer| answer.unwrap_or(Answer::Stale)).collect())
     }
 }
 
@@ -191,6 +203,10 @@ pub(crate) trait RunStatements {
     /// Queues runs whose id, and job and fire time, are free. A batch may name a fire time twice.
     fn insert_runs(&mut self, runs: &[&RunColumns]) -> QueryResult<()>;
 
+    /// Queues runs in the same way, claimed already: as first attempts, with the first token. Says of each whether it is
+    /// new.
+    fn insert_claimed_runs(&mut self, runs: &[&RunColumns], lease: Lease<'_>) -> QueryResult<Vec<bool>>;
+
     /// How many runs of these jobs are unfinished; jobs without are left out.
     fn unfinished_runs(&mut self, job_ids: &[&str]) -> QueryResult<Vec<(String, i64)>>;
 
@@ -200,11 +216,12 @@ pub(crate) trait RunStatements {
     /// Makes what follows in the transaction the only claim of runs, and puts runs whose lease ran out back.
     fn begin_claim(&mut self) -> QueryResult<()>;
 
+    /// Keeps claims of runs away until the transaction ends, so that none takes a run of a job while another run of it is
+    /// claimed in its commit.
+    fn begin_commit(&mut self) -> QueryResult<()>;
+
     /// Whether a claim of runs would find anything.
-    fn is_run_due(&mut self, wanted: Wanted<'_>) -> QueryResult<bool> {
-        let _ = wanted;
-        Ok(true)
-    }
+    fn is_run_due(&mut self, wanted: Wanted<'_>) -> QueryResult<bool>;
 
     /// For each executor with free places the first due runs that no limit holds back, as many as there are places or
     /// as are wanted; in no order.
@@ -261,14 +278,17 @@ pub(crate) trait RunStatements {
     fn next_run(&mut self, tasks: Option<&KnownTasks>) -> QueryResult<Option<i64>>;
 }
 
-/// Queues the runs of commits that were applied, as their overlap policy says; answers for each the places of the runs
-/// that were skipped. A place that is free before a commit is enough for all of its runs.
-fn admit<S: Statements + ?Sized>(rows: &mut S, commits: &[&CommitColumns]) -> QueryResult<Vec<Vec<usize>>> {
+/// Queues the runs of commits that were applied, as their overlap policy says, and claims what is wanted of jobs that have
+/// no other. A place that is free before a commit is enough for all of its runs.
+fn admit<S: Statements + ?Sized>(
+    rows: &mut S,
+    commits: &[&CommitColumns],
+    lease: Option<Lease<'_>>,
+) -> QueryResult<Vec<Answer>> {
     let may_skip = |run: &RunColumns| run.run.options.overlap == Overlap::Skip;
     let jobs: HashSet<&str> = commits
         .iter()
-        .flat_map(|commit| &commit.runs)
-        .filter(|run| may_skip(run))
+        .flat_map(|commit| commit.runs.iter().filter(|run| commit.is_wanted || may_skip(run)))
         .filter_map(RunColumns::job_id)
         .collect();
     let jobs: Vec<&str> = jobs.into_iter().collect();
@@ -276,31 +296,38 @@ fn admit<S: Statements + ?Sized>(rows: &mut S, commits: &[&CommitColumns]) -> Qu
         true => HashMap::new(),
         false => rows.unfinished_runs(&jobs)?.into_iter().collect(),
     };
-    let is_full = |run: &RunColumns| {
-        let unfinished = run.job_id().and_then(|job_id| unfinished.get(job_id));
-        may_skip(run) && unfinished.is_some_and(|unfinished| *unfinished >= run.max_instances())
-    };
-    let (mut queued, mut full) = (Vec::new(), Vec::new());
+    let unfinished =
+        |run: &RunColumns| run.job_id().and_then(|job_id| unfinished.get(job_id)).copied().unwrap_or(0);
+    let is_full = |run: &RunColumns| may_skip(run) && unfinished(run) >= run.max_instances();
+    let (mut queued, mut full, mut alone) = (Vec::new(), Vec::new(), Vec::new());
     for (at, commit) in commits.iter().enumerate() {
         for (place, run) in commit.runs.iter().enumerate() {
-            match is_full(run) {
-                true => full.push((at, place, run)),
-                false => queued.push(run),
+            match () {
+                () if is_full(run) => full.push((at, place, run)),
+                () if commit.is_wanted && lease.is_some() && unfinished(run) == 0 => alone.push((at, run)),
+                () => queued.push(run),
             }
         }
     }
-    let mut skipped = vec![Vec::new(); commits.len()];
+    let mut answers = vec![Answer::Applied(Vec::new()); commits.len()];
     if !full.is_empty() {
         let candidates: Vec<&RunColumns> = full.iter().map(|(_, _, run)| *run).collect();
         let known = rows.known_runs(&candidates)?;
         for ((at, place, _), _) in full.iter().zip(known).filter(|(_, known)| !known) {
-            skipped[*at].push(*place);
+            if let Answer::Applied(skipped) = &mut answers[*at] {
+                skipped.push(*place);
+            }
         }
     }
     if !queued.is_empty() {
         rows.insert_runs(&queued)?;
     }
-    Ok(skipped)
+    if let Some(lease) = lease.filter(|_| !alone.is_empty()) {
+        let runs: Vec<&RunColumns> = alone.iter().map(|(_, run)| *run).collect();
+        let new = rows.insert_claimed_runs(&runs, lease)?;
+        alone.iter().zip(new).filter(|(_, new)| *new).for_each(|((at, _), _)| answers[*at] = Answer::Claimed);
+    }
+    Ok(answers)
 }
 
 /// The counts of jobs, from their states as numbers.

@@ -1,7 +1,7 @@
 //! The contract of a run queue.
 //!
-//! Where writers wait for one another, a look that takes no lock comes first, so that idle schedulers do not keep one
-//! another waiting.
+//! Where writers wait for one another, as claims of runs do everywhere, a look that takes no lock comes first, so that idle
+//! schedulers do not keep one another waiting.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -104,7 +104,7 @@ impl RunQueue for SqlStore {
         let executors: Vec<(Arc<str>, i64)> =
             executors.iter().map(|(alias, free)| (Arc::clone(alias), limit_of(*free))).collect();
         let wanted = Wanted { due: due_of(request), executors: &executors, tasks: started.tasks.as_ref() };
-        if request.limit == 0 || started.is_idle(|rows| Ok(rows.is_run_due(wanted)?))? {
+        if request.limit == 0 || !started.read(|rows| Ok(rows.is_run_due(wanted)?))? {
             return Ok(Vec::new());
         }
         let lease = lease_of(request);

@@ -131,16 +131,14 @@ pub(crate) struct CommitColumns {
     /// The new cursor; `None` when the job is removed.
     pub(crate) cursor: Option<CursorColumns>,
     pub(crate) runs: Vec<RunColumns>,
+    /// Whether its one run is to be claimed, which no limit but its job's may hold back.
+    pub(crate) is_wanted: bool,
 }
 
 /// A run as it is written.
 #[derive(Debug)]
 pub(crate) struct RunColumns {
     pub(crate) run: QueuedRun,
-    #[cfg_attr(
-        not(any(feature = "sqlite", feature = "mysql")),
-        expect(dead_code, reason = "PostgreSQL has a type for it")
-    )]
     pub(crate) id: String,
     pub(crate) payload: Vec<u8>,
 }

@@ -14,8 +14,8 @@ use parking_lot::{Mutex, RwLock};
 use sched_core::codec::{Codec, from_micros, to_micros};
 use sched_core::{
     Advance, Claim, ClaimRequest, ClaimedJob, Committed, ConflictPolicy, Error, ErrorKind, FencingToken,
-    Inserted, Job, JobCommit, JobCounts, JobFilter, JobId, JobState, JobStore, RunQueue, StoreContext,
-    StoreTraits, StoredJob,
+    Inserted, Job, JobCommit, JobCounts, JobFilter, JobId, JobState, JobStore, RunQueue, RunWish,
+    StoreContext, StoreTraits, StoredJob,
 };
 
 use crate::backend::{
@@ -25,7 +25,8 @@ use crate::backend::{
 use crate::config::{Config, SqlStoreBuilder};
 use crate::error::Fault;
 use crate::rows::{
-    CommitColumns, CursorColumns, JobColumns, JobRow, RunColumns, count, job_state, micros_of, time_or_none,
+    CommitColumns, CursorColumns, JobColumns, JobRow, RunColumns, count, job_state, micros_of, run_state,
+    time_or_none,
 };
 use crate::schema::Tables;
 
@@ -297,9 +298,13 @@ impl SqlStore {
         }
     }
 
-    fn encode_commit(&self, commit: JobCommit) -> Result<CommitColumns, Error> {
+    fn encode_commit(&self, commit: JobCommit, is_wanted: bool) -> Result<CommitColumns, Error> {
         let JobCommit { claim, advance, runs } = commit;
         let runs = runs.into_iter().map(|run| RunColumns::encode(&self.codec, run));
+        let runs = runs.collect::<Result<Vec<_>, _>>()?;
+        let is_free = |run: &RunColumns| {
+            run.job_id().is_some() && run.task_max().is_none() && run.limit_key().is_none()
+        };
         Ok(CommitColumns {
             seq: count(claim.slot),
             id: claim.id.as_str().to_owned(),
@@ -308,8 +313,45 @@ impl SqlStore {
                 Advance::To(cursor) => Some(CursorColumns::from(cursor)),
                 Advance::Remove => None,
             },
-            runs: runs.collect::<Result<_, _>>()?,
+            is_wanted: is_wanted && matches!(&runs[..], [run] if is_free(run)),
+            runs,
         })
+    }
+
+    /// Commits, and claims what is wanted.
+    fn commit_all(&self, commits: Vec<JobCommit>, wish: Option<&RunWish>) -> Result<Vec<Committed>, Error> {
+        let started = self.started()?;
+        if commits.is_empty() {
+            return Ok(Vec::new());
+        }
+        let is_wanted = |at: usize| wish.and_then(|wish| wish.wanted.get(at)).copied().unwrap_or(false);
+        let encoded = commits.into_iter().enumerate();
+        let encoded = encoded.map(|(at, commit)| self.encode_commit(commit, is_wanted(at)));
+        let encoded = encoded.collect::<Result<Vec<_>, Error>>()?;
+        let commits: Vec<&CommitColumns> = encoded.iter().collect();
+        let lease = wish.map(|wish| Lease { owner: &wish.owner, micros: lease_micros(wish.lease) });
+        let answers = started.run(Access::Change, |rows, tried| {
+            let mut answers = Vec::with_capacity(commits.len());
+            for batch in distinct(&commits, |commit| &commit.id) {
+                let mut done = rows.commit(batch, lease)?;
+                if tried == Try::AfterUnknown {
+                    read_back(rows, batch, &mut done)?;
+                }
+                answers.extend(done);
+            }
+            Ok(answers)
+        })?;
+        let committed =
+            encoded.iter().zip(answers).map(|(commit, answer)| match (answer, &commit.runs[..]) {
+                (Answer::Stale, _) => Committed::Stale,
+                (Answer::Claimed, [run, ..]) => Committed::Claimed(run.run.id),
+                (Answer::Claimed, []) => Committed::Applied { skipped: Vec::new() },
+                (Answer::Applied(skipped), runs) => {
+                    let fire_time = |place: usize| runs.get(place).map(|run| run.run.fire_time);
+                    Committed::Applied { skipped: skipped.into_iter().filter_map(fire_time).collect() }
+                }
+            });
+        Ok(committed.collect())
     }
 }
 
@@ -477,32 +519,11 @@ impl JobStore for SqlStore {
     }
 
     fn commit(&self, commits: Vec<JobCommit>) -> Result<Vec<Committed>, Error> {
-        let started = self.started()?;
-        if commits.is_empty() {
-            return Ok(Vec::new());
-        }
-        let encoded = commits.into_iter().map(|commit| self.encode_commit(commit));
-        let encoded = encoded.collect::<Result<Vec<_>, Error>>()?;
-        let commits: Vec<&CommitColumns> = encoded.iter().collect();
-        let answers = started.run(Access::Single, |rows, tried| {
-            let mut answers = Vec::with_capacity(commits.len());
-            for batch in distinct(&commits, |commit| &commit.id) {
-                let mut done = rows.commit(batch)?;
-                if tried == Try::AfterUnknown {
-                    read_back(rows, batch, &mut done)?;
-                }
-                answers.extend(done);
-            }
-            Ok(answers)
-        })?;
-        let committed = encoded.iter().zip(answers).map(|(commit, answer)| match answer {
-            Some(skipped) => {
-                let fire_time = |place: usize| commit.runs.get(place).map(|run| run.run.fire_time);
-                Committed::Applied { skipped: skipped.into_iter().filter_map(fire_time).collect() }
-            }
-            None => Committed::Stale,
-        });
-        Ok(committed.collect())
+        self.commit_all(commits, None)
+    }
+
+    fn commit_and_claim(&self, commits: Vec<JobCommit>, wish: &RunWish) -> Result<Vec<Committed>, Error> {
+        self.commit_all(commits, Some(wish))
     }
 
     fn runs(&self) -> Option<&dyn RunQueue> {
@@ -595,7 +616,7 @@ fn read_back(
     commits: &[&CommitColumns],
     answers: &mut [Answer],
 ) -> Result<(), Fault> {
-    let stale = commits.iter().zip(answers).filter(|(_, answer)| answer.is_none());
+    let stale = commits.iter().zip(answers).filter(|(_, answer)| **answer == Answer::Stale);
     let stale: Vec<(&&CommitColumns, &mut Answer)> = stale.collect();
     if stale.is_empty() {
         return Ok(());
@@ -613,10 +634,21 @@ fn read_back(
         };
         if was_made {
             let skipped = known.iter().enumerate().filter(|(_, known)| !**known).map(|(place, _)| place);
-            *answer = Some(skipped.collect());
+            *answer = match commit.is_wanted && is_claimed(rows, commit)? {
+                true => Answer::Claimed,
+                false => Answer::Applied(skipped.collect()),
+            };
         }
     }
     Ok(())
+}
+
+/// Whether the run of a commit is claimed as the commit claimed it.
+fn is_claimed(rows: &mut dyn Statements, commit: &CommitColumns) -> Result<bool, Fault> {
+    let ids: Vec<&str> = commit.runs.iter().map(|run| run.id.as_str()).collect();
+    let states = rows.run_states(&ids)?;
+    let first = count(FencingToken::FIRST.0);
+    Ok(states.iter().any(|(_, state, token)| *state == run_state::RUNNING && *token == first))
 }
 
 /// The longest runs of neighbours in which no key comes twice.

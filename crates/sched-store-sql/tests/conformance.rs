@@ -44,6 +44,7 @@ mod file {
         let (of_job, of_run) = (run.clone(), run);
         StoreFixture::new(open())
             .with_peer(open())
+            .with_claimed_commits()
             .with_corruption(move |id| {
                 let _kept = &directory;
                 of_job(&format!(
@@ -62,7 +63,7 @@ mod file {
 mod memory {
     fn in_memory() -> sched_testkit::StoreFixture {
         let store = sched_store_sql::SqlStore::open("sqlite://").expect("the url is right");
-        sched_testkit::StoreFixture::new(std::sync::Arc::new(store))
+        sched_testkit::StoreFixture::new(std::sync::Arc::new(store)).with_claimed_commits()
     }
 
     mod store {
@@ -110,7 +111,7 @@ mod postgres {
             let store = SqlStore::builder(&schema.url).table_schema(&schema.name).pool_size(3).build();
             Arc::new(store.expect("the configuration is right"))
         };
-        let fixture = StoreFixture::new(open()).with_peer(open()).with_server_clock();
+        let fixture = StoreFixture::new(open()).with_peer(open()).with_server_clock().with_claimed_commits();
         let (of_job, of_run) = (Arc::clone(&schema), schema);
         Some(
             fixture
@@ -167,7 +168,7 @@ mod mysql {
             let store = SqlStore::builder(&database.url).table_schema(&database.name).pool_size(3).build();
             Arc::new(store.expect("the configuration is right"))
         };
-        let fixture = StoreFixture::new(open()).with_peer(open()).with_server_clock();
+        let fixture = StoreFixture::new(open()).with_peer(open()).with_server_clock().with_claimed_commits();
         let (of_job, of_run) = (Arc::clone(&database), database);
         Some(
             fixture

@@ -6,6 +6,7 @@ CREATE TABLE IF NOT EXISTS {meta} (
 ) ENGINE = InnoDB;
 
 -- state: 0 scheduled, 1 paused, 2 finished, 3 suspended, 4 quarantined
+-- claimed_until: 0 when not claimed. A row that keeps its length is changed in place, at half the cost: so claimed_by stays.
 CREATE TABLE IF NOT EXISTS {jobs} (
     seq BIGINT NOT NULL AUTO_INCREMENT PRIMARY KEY,
     id VARBINARY(2048) NOT NULL,
@@ -19,7 +20,7 @@ CREATE TABLE IF NOT EXISTS {jobs} (
     revision BIGINT NOT NULL,
     token BIGINT NOT NULL DEFAULT 0,
     claimed_by VARBINARY(1024),
-    claimed_until BIGINT,
+    claimed_until BIGINT NOT NULL DEFAULT 0,
     quarantine LONGTEXT CHARACTER SET utf8mb4,
     UNIQUE KEY {prefix}_jobs_id (id),
     KEY {prefix}_jobs_due (next_run_time, id)
@@ -58,4 +59,5 @@ CREATE TABLE IF NOT EXISTS {runs} (
     KEY {prefix}_runs_ended (finished_at, id)
 ) ENGINE = InnoDB ROW_FORMAT = DYNAMIC;
 
-INSERT IGNORE INTO {meta} (name, value) VALUES ('claim', 0), ('schema_version', 1), ('token', 0);
+-- 1 is the token of a run that is claimed in the commit that queues it; the last token comes here.
+INSERT IGNORE INTO {meta} (name, value) VALUES ('claim', 0), ('schema_version', 1), ('token', 1);

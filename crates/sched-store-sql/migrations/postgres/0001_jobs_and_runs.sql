@@ -4,7 +4,8 @@ CREATE TABLE {meta} (
     value bigint NOT NULL
 );
 INSERT INTO {meta} (name, value) VALUES ('schema_version', 1);
-CREATE SEQUENCE {tokens};
+-- 1 is the token of a run that is claimed in the commit that queues it.
+CREATE SEQUENCE {tokens} START 2;
 
 -- state: 0 scheduled, 1 paused, 2 finished, 3 suspended, 4 quarantined
 CREATE TABLE {jobs} (

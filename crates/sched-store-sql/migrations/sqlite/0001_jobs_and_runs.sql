@@ -3,7 +3,8 @@ CREATE TABLE {prefix}_meta (
     name TEXT NOT NULL PRIMARY KEY,
     value INTEGER NOT NULL
 ) STRICT;
-INSERT INTO {prefix}_meta (name, value) VALUES ('schema_version', 1), ('token', 0);
+-- 1 is the token of a run that is claimed in the commit that queues it; the last token comes here.
+INSERT INTO {prefix}_meta (name, value) VALUES ('schema_version', 1), ('token', 1);
 
 -- state: 0 scheduled, 1 paused, 2 finished, 3 suspended, 4 quarantined
 CREATE TABLE {prefix}_jobs (

@@ -28,7 +28,7 @@ const COLUMNS: &str = "j.seq, j.id, j.payload, j.next_run_time, j.next_fire_time
      j.revision, j.token, j.quarantine";
 
 /// How often an insert is tried while others insert the same ids.
-const MAX_TRIES: usize = 5;
+pub(super) const MAX_TRIES: usize = 5;
 
 /// A row's state by its status.
 const STATE: &str =
@@ -108,7 +108,7 @@ impl Rows<'_> {
         let claims = batch(&claims)?;
         let open = self.open_claims(commits)?;
         let delete = format!(
-            "DELETE j FROM {} STRAIGHT_JOIN {{jobs}} j ON {IS_OURS} WHERE j.claimed_until IS NOT NULL",
+            "DELETE j FROM {} STRAIGHT_JOIN {{jobs}} j ON {IS_OURS} WHERE j.claimed_until <> 0",
             claim_table()
         );
         self.execute(&delete, &[claims.as_str().into()])?;
@@ -140,7 +140,7 @@ impl Rows<'_> {
         let update = format!(
             "UPDATE {} STRAIGHT_JOIN {{jobs}} j ON {IS_OURS} SET j.next_run_time = v.next_run_time, \
              j.next_fire_time = v.next_fire_time, j.last_fire_time = v.last_fire_time, j.status = v.status, \
-             j.state = v.state, j.claimed_by = NULL, j.claimed_until = NULL WHERE j.claimed_until IS NOT NULL",
+             j.state = v.state, j.claimed_until = 0 WHERE j.claimed_until <> 0",
             table(&columns)
         );
         self.execute(&update, &[rows.as_str().into()])?;
@@ -151,7 +151,7 @@ impl Rows<'_> {
     fn open_claims(&mut self, commits: &[&CommitColumns]) -> QueryResult<Vec<bool>> {
         let claims: Vec<_> = commits.iter().map(|commit| (commit.seq, &commit.id, commit.token)).collect();
         let select = format!(
-            "SELECT v.place FROM {} STRAIGHT_JOIN {{jobs}} j ON {IS_OURS} WHERE j.claimed_until IS NOT NULL FOR UPDATE",
+            "SELECT v.place FROM {} STRAIGHT_JOIN {{jobs}} j ON {IS_OURS} WHERE j.claimed_until <> 0 FOR UPDATE",
             claim_table()
         );
         self.places(&select, &batch(&claims)?, commits.len())
@@ -204,7 +204,7 @@ impl JobStatements for Rows<'_> {
             "UPDATE {} STRAIGHT_JOIN {{jobs}} j ON j.id = CAST(v.id AS BINARY) SET j.task = v.task, \
              j.payload = UNHEX(v.payload), j.next_run_time = v.next_run_time, j.next_fire_time = v.next_fire_time, \
              j.last_fire_time = v.last_fire_time, j.status = v.status, j.state = v.state, \
-             j.revision = j.revision + 1, j.token = j.token + 1, j.claimed_by = NULL, j.claimed_until = NULL, \
+             j.revision = j.revision + 1, j.token = j.token + 1, j.claimed_until = 0, \
              j.quarantine = NULL",
             job_table()
         );
@@ -273,12 +273,12 @@ impl JobStatements for Rows<'_> {
     fn next_job(&mut self) -> QueryResult<Option<i64>> {
         let due = self.number(
             "SELECT next_run_time FROM {jobs} FORCE INDEX ({prefix}_jobs_due) WHERE next_run_time IS NOT NULL \
-             AND claimed_until IS NULL ORDER BY next_run_time, id LIMIT 1",
+             AND claimed_until = 0 ORDER BY next_run_time, id LIMIT 1",
             &[],
         )?;
         let ends = self.number(
             "SELECT MIN(claimed_until) + 1 FROM {jobs} FORCE INDEX ({prefix}_jobs_due) WHERE next_run_time <= ? \
-             AND claimed_until IS NOT NULL",
+             AND claimed_until <> 0",
             &[due.unwrap_or(i64::MAX).into()],
         )?;
         Ok([due, ends].into_iter().flatten().min())
@@ -287,7 +287,7 @@ impl JobStatements for Rows<'_> {
     fn claim_jobs(&mut self, due: Due, lease: Lease<'_>) -> QueryResult<Vec<JobRow>> {
         let sql = self.sql(&format!(
             "SELECT {COLUMNS} FROM {{jobs}} j FORCE INDEX ({{prefix}}_jobs_due) WHERE j.next_run_time <= ? \
-             AND (j.claimed_until IS NULL OR j.claimed_until < {{now}}) ORDER BY j.next_run_time, j.id LIMIT ? \
+             AND j.claimed_until < {{now}} ORDER BY j.next_run_time, j.id LIMIT ? \
              FOR UPDATE SKIP LOCKED"
         ));
         let binds = [due.at.into(), due.limit.into()];
@@ -315,7 +315,7 @@ impl JobStatements for Rows<'_> {
         let text = format!(
             "UPDATE {} STRAIGHT_JOIN {{jobs}} j ON j.id = CAST(v.id AS BINARY) AND j.token = v.token \
              SET j.quarantine = v.reason, j.state = 4, j.next_run_time = NULL, j.token = j.token + 1, \
-             j.claimed_by = NULL, j.claimed_until = NULL",
+             j.claimed_until = 0",
             table(&[("id", NAME), ("token", INT), ("reason", "LONGTEXT CHARACTER SET utf8mb4")])
         );
         self.execute(&text, &[batch(&rows)?.as_str().into()]).map(drop)
@@ -340,8 +340,8 @@ impl JobStatements for Rows<'_> {
 
     fn recover(&mut self, owner: &str) -> QueryResult<()> {
         self.execute(
-            "UPDATE {jobs} SET token = token + 1, claimed_by = NULL, claimed_until = NULL \
-             WHERE next_run_time IS NOT NULL AND claimed_until IS NOT NULL AND claimed_by = ?",
+            "UPDATE {jobs} SET token = token + 1, claimed_until = 0 \
+             WHERE next_run_time IS NOT NULL AND claimed_until <> 0 AND claimed_by = ?",
             &[owner.into()],
         )?;
         self.execute(

@@ -5,8 +5,10 @@
 //! are committed.
 
 use diesel::QueryResult;
+use diesel::result::{DatabaseErrorKind, Error as DieselError};
 use diesel::sql_types::{BigInt, Binary, Nullable, Text};
 
+use super::jobs::MAX_TRIES;
 use super::{BYTES, INT, NAME, Rows, batch, hex, packets, table};
 use crate::backend::{Due, KnownTasks, Lease, RunPage, RunStatements, Unreadable, Wanted};
 use crate::rows::{Ending, Proof, RunColumns, RunRow, Then, Waiting};
@@ -85,6 +87,41 @@ fn waiting_columns() -> String {
          q.key_max, CASE WHEN q.job_id IS NULL OR q.max_instances = 1 THEN 0 ELSE {JOB_RUNNING} END, \
          COALESCE(t.running, 0), COALESCE(k.running, 0)"
     )
+}
+
+const RUN_COLUMNS: &str = "id, job_id, task, executor, priority, fire_time, scheduled_time, payload, max_instances, \
+     task_max, limit_key, key_max, result_ttl";
+const RUN_VALUES: &str = "v.id, v.job_id, v.task, v.executor, v.priority, v.fire_time, v.scheduled_time, \
+     UNHEX(v.payload), v.max_instances, v.task_max, v.limit_key, v.key_max, v.result_ttl";
+
+/// The table of a batch of runs.
+fn run_table() -> String {
+    table(&[
+        ("id", NAME),
+        ("job_id", NAME),
+        ("task", NAME),
+        ("executor", NAME),
+        ("priority", INT),
+        ("fire_time", INT),
+        ("scheduled_time", INT),
+        ("payload", BYTES),
+        ("max_instances", INT),
+        ("task_max", INT),
+        ("limit_key", NAME),
+        ("key_max", INT),
+        ("result_ttl", INT),
+    ])
+}
+
+fn run_batch(runs: &[&RunColumns]) -> QueryResult<String> {
+    let rows = runs.iter().map(|run| {
+        let (job_id, task, executor) = (run.job_id(), run.task(), run.executor());
+        let (fire, start, payload) = (run.fire_time(), run.scheduled_time(), hex(&run.payload));
+        let (task_max, key, key_max) = (run.task_max(), run.limit_key(), run.key_max());
+        let (priority, most, ttl) = (run.run.priority, run.max_instances(), run.result_ttl());
+        (&run.id, job_id, task, executor, priority, fire, start, payload, most, task_max, key, key_max, ttl)
+    });
+    batch(&rows.collect::<Vec<_>>())
 }
 
 /// The table of a batch of ids with tokens.
@@ -219,51 +256,39 @@ impl Rows<'_> {
 impl RunStatements for Rows<'_> {
     fn insert_runs(&mut self, runs: &[&RunColumns]) -> QueryResult<()> {
         let text = format!(
-            "INSERT INTO {{runs}} (id, job_id, task, executor, priority, fire_time, scheduled_time, payload, \
-             max_instances, task_max, limit_key, key_max, result_ttl) SELECT v.id, v.job_id, v.task, v.executor, \
-             v.priority, v.fire_time, v.scheduled_time, UNHEX(v.payload), v.max_instances, v.task_max, v.limit_key, \
-             v.key_max, v.result_ttl FROM {} ON DUPLICATE KEY UPDATE attempt = attempt",
-            table(&[
-                ("id", NAME),
-                ("job_id", NAME),
-                ("task", NAME),
-                ("executor", NAME),
-                ("priority", INT),
-                ("fire_time", INT),
-                ("scheduled_time", INT),
-                ("payload", BYTES),
-                ("max_instances", INT),
-                ("task_max", INT),
-                ("limit_key", NAME),
-                ("key_max", INT),
-                ("result_ttl", INT),
-            ])
+            "INSERT INTO {{runs}} ({RUN_COLUMNS}) SELECT {RUN_VALUES} FROM {} ON DUPLICATE KEY UPDATE attempt = attempt",
+            run_table()
         );
-        packets(runs, |run| run.payload.len()).into_iter().try_for_each(|part| {
-            let rows = part.iter().map(|run| {
-                let (job_id, task, executor) = (run.job_id(), run.task(), run.executor());
-                let (fire, start, payload) = (run.fire_time(), run.scheduled_time(), hex(&run.payload));
-                let (task_max, key, key_max) = (run.task_max(), run.limit_key(), run.key_max());
-                let (most, ttl) = (run.max_instances(), run.result_ttl());
-                (
-                    &run.id,
-                    job_id,
-                    task,
-                    executor,
-                    run.run.priority,
-                    fire,
-                    start,
-                    payload,
-                    most,
-                    task_max,
-                    key,
-                    key_max,
-                    ttl,
-                )
+        packets(runs, |run| run.payload.len())
+            .into_iter()
+            .try_for_each(|part| self.execute(&text, &[run_batch(part)?.as_str().into()]).map(drop))
+    }
+
+    /// Neither server says which rows of an insert were new.
+    fn insert_claimed_runs(&mut self, runs: &[&RunColumns], lease: Lease<'_>) -> QueryResult<Vec<bool>> {
+        let text = format!(
+            "INSERT INTO {{runs}} ({RUN_COLUMNS}, state, attempt, token, owner, lease_until) \
+             SELECT {RUN_VALUES}, 1, 1, 1, ?, {{now}} + ? FROM {}",
+            run_table()
+        );
+        let mut tries = 0;
+        loop {
+            let known = self.known_runs(runs)?;
+            let new: Vec<&RunColumns> =
+                runs.iter().zip(&known).filter(|(_, known)| !**known).map(|(run, _)| *run).collect();
+            tries += 1;
+            let inserted = packets(&new, |run| run.payload.len()).into_iter().try_for_each(|part| {
+                let rows = run_batch(part)?;
+                let binds = [lease.owner.into(), lease.micros.into(), rows.as_str().into()];
+                self.execute(&text, &binds).map(drop)
             });
-            let rows = batch(&rows.collect::<Vec<_>>())?;
-            self.execute(&text, &[rows.as_str().into()]).map(drop)
-        })
+            match inserted {
+                Err(DieselError::DatabaseError(DatabaseErrorKind::UniqueViolation, _))
+                    if tries < MAX_TRIES => {}
+                Err(error) => return Err(error),
+                Ok(()) => return Ok(known.into_iter().map(|known| !known).collect()),
+            }
+        }
     }
 
     fn unfinished_runs(&mut self, job_ids: &[&str]) -> QueryResult<Vec<(String, i64)>> {
@@ -290,6 +315,20 @@ impl RunStatements for Rows<'_> {
     fn begin_claim(&mut self) -> QueryResult<()> {
         self.number("SELECT value FROM {meta} WHERE name = 'claim' FOR UPDATE", &[])?;
         self.take_back().map(drop)
+    }
+
+    fn begin_commit(&mut self) -> QueryResult<()> {
+        self.number("SELECT value FROM {meta} WHERE name = 'claim' LOCK IN SHARE MODE", &[]).map(drop)
+    }
+
+    /// Whether anything waits at all, or a lease ran out.
+    fn is_run_due(&mut self, _wanted: Wanted<'_>) -> QueryResult<bool> {
+        let found = self.number(
+            "SELECT EXISTS (SELECT 1 FROM {runs} WHERE state = 0) \
+             OR EXISTS (SELECT 1 FROM {runs} FORCE INDEX ({prefix}_runs_queued) WHERE state = 1 AND lease_until < {now})",
+            &[],
+        )?;
+        Ok(found == Some(1))
     }
 
     fn waiting_runs(&mut self, wanted: Wanted<'_>) -> QueryResult<Vec<Waiting>> {

@@ -6,9 +6,8 @@ use diesel::QueryResult;
 use diesel::sql_types::{BigInt, Binary, Nullable, Text};
 
 use super::{Rows, uuids_of};
-use crate::backend::{Answer, Due, JobPage, JobStatements, Lease, Statements, Unreadable};
-use crate::postgres::runs::RunLists;
-use crate::rows::{CommitColumns, CursorColumns, JobColumns, JobRow, RunColumns};
+use crate::backend::{Due, JobPage, JobStatements, Lease, Statements, Unreadable};
+use crate::rows::{CommitColumns, CursorColumns, JobColumns, JobRow};
 use crate::statement::{Bind, load};
 
 type JobTypes = (
@@ -112,8 +111,8 @@ impl<'a> CommitLists<'a> {
     }
 }
 
-/// Ends the open claims of a batch `c` as it says; `ours` are the places of those that were open. A batch's row without
-/// a state is that of a job which goes.
+/// Ends the open claims of a batch `c` as it says; answers the places of those that were open. A batch's row without a state
+/// is that of a job which goes.
 const ADVANCE: &str = "WITH c AS MATERIALIZED (SELECT * FROM unnest(?, ?, ?, ?, ?, ?, ?) WITH ORDINALITY AS c(id, token, \
        next_run_time, next_fire_time, last_fire_time, status, state, place)), \
      moved AS (UPDATE {jobs} j SET next_run_time = c.next_run_time, next_fire_time = c.next_fire_time, \
@@ -121,8 +120,8 @@ const ADVANCE: &str = "WITH c AS MATERIALIZED (SELECT * FROM unnest(?, ?, ?, ?, 
        claimed_until = NULL FROM c WHERE j.id = c.id AND j.token = c.token AND j.claimed_until IS NOT NULL \
        AND c.state IS NOT NULL RETURNING c.place), \
      gone AS (DELETE FROM {jobs} j USING c WHERE c.state IS NULL AND j.id = c.id AND j.token = c.token \
-       AND j.claimed_until IS NOT NULL RETURNING c.place), \
-     ours AS MATERIALIZED (SELECT place FROM moved UNION ALL SELECT place FROM gone)";
+       AND j.claimed_until IS NOT NULL RETURNING c.place) \
+     SELECT place FROM moved UNION ALL SELECT place FROM gone";
 
 impl JobStatements for Rows<'_> {
     fn insert_jobs(&mut self, jobs: &[&JobColumns<'_>]) -> QueryResult<Vec<bool>> {
@@ -224,16 +223,16 @@ impl JobStatements for Rows<'_> {
         )
     }
 
+    /// The ids go through an array, so that however many are wanted the planner looks each up in its index.
     fn claim_jobs(&mut self, due: Due, lease: Lease<'_>) -> QueryResult<Vec<JobRow>> {
         let sql = self.sql(&format!(
-            "WITH t AS MATERIALIZED (SELECT nextval('{{tokens}}') AS token, {{now}} AS now), \
-             due AS MATERIALIZED (SELECT id FROM {{jobs}} WHERE next_run_time <= ? \
-               AND (claimed_until IS NULL OR claimed_until < (SELECT now FROM t)) \
-               ORDER BY next_run_time, id LIMIT ? FOR UPDATE SKIP LOCKED) \
+            "WITH t AS MATERIALIZED (SELECT nextval('{{tokens}}') AS token, {{now}} AS now) \
              UPDATE {{jobs}} j SET token = (SELECT token FROM t), claimed_by = ?, \
-               claimed_until = (SELECT now FROM t) + ? FROM due WHERE j.id = due.id RETURNING {COLUMNS}"
+               claimed_until = (SELECT now FROM t) + ? WHERE j.id = ANY (ARRAY(SELECT id FROM {{jobs}} \
+               WHERE next_run_time <= ? AND (claimed_until IS NULL OR claimed_until < (SELECT now FROM t)) \
+               ORDER BY next_run_time, id LIMIT ? FOR UPDATE SKIP LOCKED)) RETURNING {COLUMNS}"
         ));
-        let binds = [due.at.into(), due.limit.into(), lease.owner.into(), lease.micros.into()];
+        let binds = [lease.owner.into(), lease.micros.into(), due.at.into(), due.limit.into()];
         load::<JobTypes, _, _>(self.conn, &sql, &binds)
     }
 
@@ -282,57 +281,11 @@ impl JobStatements for Rows<'_> {
 
     fn advance_jobs(&mut self, commits: &[&CommitColumns]) -> QueryResult<Vec<bool>> {
         let lists = CommitLists::new(commits);
-        self.changed(&format!("{ADVANCE} SELECT place FROM ours"), &lists.binds(), commits.len())
+        self.changed(ADVANCE, &lists.binds(), commits.len())
     }
 }
 
-impl Statements for Rows<'_> {
-    /// One statement does it all: whether a job's runs fill its places is judged as it was before the statement.
-    fn commit(&mut self, commits: &[&CommitColumns]) -> QueryResult<Vec<Answer>> {
-        let runs: Vec<(usize, usize, &RunColumns)> = commits
-            .iter()
-            .enumerate()
-            .flat_map(|(at, commit)| commit.runs.iter().enumerate().map(move |(place, run)| (at, place, run)))
-            .collect();
-        if runs.is_empty() {
-            let open = self.advance_jobs(commits)?;
-            return Ok(open.into_iter().map(|open| open.then(Vec::new)).collect());
-        }
-        let sql = self.sql(&format!(
-            "{ADVANCE}, r AS MATERIALIZED (SELECT r.*, r.skips = 1 AND r.max_instances <= (SELECT count(*) \
-               FROM {{runs}} o WHERE o.job_id = r.job_id AND o.state < 2) AS is_full \
-               FROM unnest(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) WITH ORDINALITY AS r(id, job_id, task, \
-               executor, priority, fire_time, scheduled_time, payload, max_instances, task_max, limit_key, key_max, \
-               result_ttl, skips, place, number) JOIN ours USING (place)), \
-             queued AS (INSERT INTO {{runs}} (id, job_id, task, executor, priority, fire_time, scheduled_time, \
-               payload, max_instances, task_max, limit_key, key_max, result_ttl) SELECT id, job_id, task, executor, \
-               priority, fire_time, scheduled_time, payload, max_instances, task_max, limit_key, key_max, result_ttl \
-               FROM r WHERE NOT is_full ORDER BY number ON CONFLICT DO NOTHING) \
-             SELECT place, NULL::bigint FROM ours UNION ALL SELECT r.place, r.number FROM r WHERE r.is_full \
-             AND NOT EXISTS (SELECT FROM {{runs}} o WHERE o.id = r.id) \
-             AND NOT EXISTS (SELECT FROM {{runs}} o WHERE o.job_id = r.job_id AND o.fire_time = r.fire_time)"
-        ));
-        let lists = CommitLists::new(commits);
-        let columns: Vec<&RunColumns> = runs.iter().map(|(_, _, run)| *run).collect();
-        let run_lists = RunLists::new(&columns);
-        let places: Vec<Option<i64>> = runs.iter().map(|(at, ..)| i64::try_from(at + 1).ok()).collect();
-        let mut binds = lists.binds().to_vec();
-        binds.extend(run_lists.binds());
-        binds.extend([Bind::Ints(&run_lists.skips), Bind::Ints(&places)]);
-        let answers: Vec<(i64, Option<i64>)> =
-            load::<(BigInt, Nullable<BigInt>), _, _>(self.conn, &sql, &binds)?;
-        let index = |place: i64| usize::try_from(place - 1).ok();
-        let mut done: Vec<Answer> = vec![None; commits.len()];
-        for (place, number) in answers {
-            let Some(answer) = index(place).and_then(|at| done.get_mut(at)) else { continue };
-            let skipped = answer.get_or_insert_default();
-            let run = number.and_then(index).and_then(|number| runs.get(number));
-            skipped.extend(run.map(|(_, place, _)| *place));
-        }
-        done.iter_mut().flatten().for_each(|skipped| skipped.sort_unstable());
-        Ok(done)
-    }
-}
+impl Statements for Rows<'_> {}
 
 /// The ids of runs, as the database has them.
 pub(super) fn run_ids(ids: &[&str]) -> QueryResult<Vec<uuid::Uuid>> {

@@ -3,11 +3,15 @@
 //! Waiting runs are found by executor and priority, one class after the other, so that a claim reads only what it may
 //! take. Claims of one store exclude one another by an advisory lock, so that what they count stays true until they
 //! are committed.
+//!
+//! A claim is open while `lease_until` is set. `state = 1` says the same, but to the planner it also offers the index of what
+//! is leased, which is read from end to end for each row of a batch when the table's statistics are of a quiet hour.
+
+use std::collections::HashSet;
 
 use diesel::QueryResult;
 use diesel::connection::SimpleConnection;
 use diesel::sql_types::{BigInt, Binary, Nullable, Text};
-use sched_core::Overlap;
 use uuid::Uuid;
 
 use super::jobs::run_ids;
@@ -88,7 +92,7 @@ const CLASSES: &str = "class(executor, places, priority) AS (SELECT w.executor, 
        AND q.executor = c.executor AND q.priority < c.priority) FROM class c WHERE c.priority IS NOT NULL)";
 
 /// Runs as one list for each column.
-pub(super) struct RunLists<'a> {
+struct RunLists<'a> {
     ids: Vec<Uuid>,
     job_ids: Vec<Option<&'a str>>,
     tasks: Vec<Option<&'a str>>,
@@ -102,15 +106,10 @@ pub(super) struct RunLists<'a> {
     limit_keys: Vec<Option<&'a str>>,
     key_maxes: Vec<Option<i64>>,
     result_ttls: Vec<Option<i64>>,
-    /// Whether a run is skipped when its job is full.
-    pub(super) skips: Vec<Option<i64>>,
 }
 
 impl<'a> RunLists<'a> {
-    pub(super) fn new(runs: &[&'a RunColumns]) -> Self {
-        let skips = |run: &RunColumns| {
-            i64::from(run.run.options.overlap == Overlap::Skip && run.run.job_id.is_some())
-        };
+    fn new(runs: &[&'a RunColumns]) -> Self {
         Self {
             ids: runs.iter().map(|run| *run.run.id.as_uuid()).collect(),
             job_ids: runs.iter().map(|run| run.job_id()).collect(),
@@ -125,11 +124,10 @@ impl<'a> RunLists<'a> {
             limit_keys: runs.iter().map(|run| run.limit_key()).collect(),
             key_maxes: runs.iter().map(|run| Some(run.key_max())).collect(),
             result_ttls: runs.iter().map(|run| Some(run.result_ttl())).collect(),
-            skips: runs.iter().map(|run| Some(skips(run))).collect(),
         }
     }
 
-    pub(super) fn binds(&self) -> [Bind<'_>; 13] {
+    fn binds(&self) -> [Bind<'_>; 13] {
         [
             Bind::Uuids(&self.ids),
             Bind::Texts(&self.job_ids),
@@ -229,6 +227,24 @@ impl RunStatements for Rows<'_> {
         .map(drop)
     }
 
+    fn insert_claimed_runs(&mut self, runs: &[&RunColumns], lease: Lease<'_>) -> QueryResult<Vec<bool>> {
+        let sql = self.sql(
+            "INSERT INTO {runs} (id, job_id, task, executor, priority, fire_time, scheduled_time, payload, \
+             max_instances, task_max, limit_key, key_max, result_ttl, state, attempt, token, owner, lease_until) \
+             SELECT n.*, 1, 1, 1, ?, {now} + ? FROM unnest(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) AS n \
+             ON CONFLICT DO NOTHING RETURNING id",
+        );
+        let lists = RunLists::new(runs);
+        let mut binds = vec![lease.owner.into(), lease.micros.into()];
+        binds.extend(lists.binds());
+        let new: Vec<Uuid> = load::<diesel::sql_types::Uuid, _, _>(self.conn, &sql, &binds)?;
+        if new.len() == runs.len() {
+            return Ok(vec![true; new.len()]);
+        }
+        let new: HashSet<Uuid> = new.into_iter().collect();
+        Ok(lists.ids.iter().map(|id| new.contains(id)).collect())
+    }
+
     fn unfinished_runs(&mut self, job_ids: &[&str]) -> QueryResult<Vec<(String, i64)>> {
         let sql = self
             .sql("SELECT job_id, count(*) FROM {runs} WHERE job_id = ANY(?) AND state < 2 GROUP BY job_id");
@@ -245,6 +261,24 @@ impl RunStatements for Rows<'_> {
             &[Bind::Uuids(&lists.ids), Bind::Texts(&lists.job_ids), Bind::Ints(&lists.fire_times)],
             runs.len(),
         )
+    }
+
+    /// Commits share the lock that a claim has for itself.
+    fn begin_commit(&mut self) -> QueryResult<()> {
+        let lock = lock_key(self.tables);
+        self.conn.batch_execute(&format!("SELECT pg_advisory_xact_lock_shared({lock})"))
+    }
+
+    fn is_run_due(&mut self, wanted: Wanted<'_>) -> QueryResult<bool> {
+        let executors = wanted.executors.iter().filter(|(_, places)| *places > 0);
+        let executors: Vec<Option<&str>> = executors.map(|(alias, _)| Some(&**alias)).collect();
+        let text = format!(
+            "WITH RECURSIVE w(executor, places) AS (SELECT e COLLATE \"C\", 1::bigint FROM unnest(?) AS w(e)), {CLASSES} \
+             SELECT 1::bigint WHERE EXISTS (SELECT FROM {{runs}} WHERE state = 1 AND lease_until < {{now}}) \
+             OR EXISTS (SELECT FROM class c WHERE c.priority IS NOT NULL AND EXISTS (SELECT FROM {{runs}} q \
+               WHERE q.state = 0 AND q.executor = c.executor AND q.priority = c.priority AND q.scheduled_time <= ?))"
+        );
+        Ok(self.number(&text, &[Bind::Texts(&executors), wanted.due.at.into()])?.is_some())
     }
 
     /// Both in one round trip.
@@ -303,7 +337,7 @@ impl RunStatements for Rows<'_> {
         let (ids, tokens) = proofs(claims)?;
         self.changed(
             "UPDATE {runs} r SET lease_until = {now} + ? FROM unnest(?, ?) WITH ORDINALITY AS c(id, token, place) \
-             WHERE r.id = c.id AND r.token = c.token AND r.state = 1 RETURNING c.place",
+             WHERE r.id = c.id AND r.token = c.token AND r.lease_until IS NOT NULL RETURNING c.place",
             &[micros.into(), Bind::Uuids(&ids), Bind::Ints(&tokens)],
             claims.len(),
         )
@@ -314,7 +348,7 @@ impl RunStatements for Rows<'_> {
         self.execute(
             "UPDATE {runs} r SET state = 0, attempt = r.attempt - 1, token = r.token + 1, owner = NULL, \
              lease_until = NULL FROM unnest(?, ?) AS c(id, token) \
-             WHERE r.id = c.id AND r.token = c.token AND r.state = 1",
+             WHERE r.id = c.id AND r.token = c.token AND r.lease_until IS NOT NULL",
             &[Bind::Uuids(&ids), Bind::Ints(&tokens)],
         )
         .map(drop)
@@ -326,7 +360,7 @@ impl RunStatements for Rows<'_> {
         self.changed(
             "WITH e AS MATERIALIZED (SELECT * FROM unnest(?, ?, ?, ?, ?, ?, ?, ?) WITH ORDINALITY AS e(id, token, \
                again_at, history, outcome, result, started_at, finished_at, place)), \
-             gone AS (DELETE FROM {runs} r USING e WHERE r.id = e.id AND r.token = e.token AND r.state = 1 \
+             gone AS (DELETE FROM {runs} r USING e WHERE r.id = e.id AND r.token = e.token AND r.lease_until IS NOT NULL \
                AND e.again_at IS NULL AND r.result_ttl = 0 RETURNING e.place), \
              kept AS (UPDATE {runs} r SET state = CASE WHEN e.again_at IS NULL THEN 2 ELSE 0 END, owner = NULL, \
                lease_until = NULL, scheduled_time = coalesce(e.again_at, r.scheduled_time), \
@@ -334,7 +368,7 @@ impl RunStatements for Rows<'_> {
                started_at = e.started_at, finished_at = e.finished_at, \
                expires_at = CASE WHEN r.result_ttl <= 9000000000000000000 - e.finished_at \
                  THEN r.result_ttl + e.finished_at END FROM e WHERE r.id = e.id AND r.token = e.token \
-               AND r.state = 1 AND (e.again_at IS NOT NULL OR r.result_ttl > 0) RETURNING e.place) \
+               AND r.lease_until IS NOT NULL AND (e.again_at IS NOT NULL OR r.result_ttl > 0) RETURNING e.place) \
              SELECT place FROM gone UNION ALL SELECT place FROM kept",
             &lists.binds(),
             endings.len(),
@@ -363,7 +397,7 @@ impl RunStatements for Rows<'_> {
         self.execute(
             "UPDATE {runs} r SET state = 2, owner = NULL, lease_until = NULL, outcome = 'abandoned', \
              result = q.reason, finished_at = {now} FROM unnest(?, ?, ?) AS q(id, token, reason) \
-             WHERE r.id = q.id AND r.token = q.token AND r.state = 1",
+             WHERE r.id = q.id AND r.token = q.token AND r.lease_until IS NOT NULL",
             &[Bind::Uuids(&ids), Bind::Ints(&tokens), Bind::ByteStrings(&reasons)],
         )
         .map(drop)

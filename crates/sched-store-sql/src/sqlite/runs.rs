@@ -133,6 +133,25 @@ impl Rows<'_> {
     }
 }
 
+/// The columns of a run that is queued.
+fn binds_of<'a>(run: &'a RunColumns) -> [Bind<'a>; 13] {
+    [
+        run.id.as_str().into(),
+        run.job_id().into(),
+        run.task().into(),
+        run.executor().into(),
+        i64::from(run.run.priority).into(),
+        run.fire_time().into(),
+        run.scheduled_time().into(),
+        run.payload.as_slice().into(),
+        run.max_instances().into(),
+        run.task_max().into(),
+        run.limit_key().into(),
+        run.key_max().into(),
+        run.result_ttl().into(),
+    ]
+}
+
 impl RunStatements for Rows<'_> {
     fn insert_runs(&mut self, runs: &[&RunColumns]) -> QueryResult<()> {
         let sql = self.tables.sql(
@@ -140,24 +159,40 @@ impl RunStatements for Rows<'_> {
              max_instances, task_max, limit_key, key_max, result_ttl) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) \
              ON CONFLICT DO NOTHING",
         );
-        runs.iter().try_for_each(|run| {
+        runs.iter().try_for_each(|run| execute(self.conn, &sql, &binds_of(run)).map(drop))
+    }
+
+    fn insert_claimed_runs(&mut self, runs: &[&RunColumns], lease: Lease<'_>) -> QueryResult<Vec<bool>> {
+        let sql = self.tables.sql(
+            "INSERT INTO {runs} (id, job_id, task, executor, priority, fire_time, scheduled_time, payload, \
+             max_instances, task_max, limit_key, key_max, result_ttl, state, attempt, token, owner, lease_until) \
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1, 1, 1, ?, ?) ON CONFLICT DO NOTHING",
+        );
+        let until = self.now.saturating_add(lease.micros);
+        let new = runs.iter().map(|run| {
+            let [
+                id,
+                job_id,
+                task,
+                executor,
+                priority,
+                fire,
+                start,
+                payload,
+                most,
+                task_max,
+                key,
+                key_max,
+                ttl,
+            ] = binds_of(run);
+            let (owner, until) = (lease.owner.into(), until.into());
             let binds = [
-                run.id.as_str().into(),
-                run.job_id().into(),
-                run.task().into(),
-                run.executor().into(),
-                i64::from(run.run.priority).into(),
-                run.fire_time().into(),
-                run.scheduled_time().into(),
-                run.payload.as_slice().into(),
-                run.max_instances().into(),
-                run.task_max().into(),
-                run.limit_key().into(),
-                run.key_max().into(),
-                run.result_ttl().into(),
+                id, job_id, task, executor, priority, fire, start, payload, most, task_max, key, key_max,
+                ttl, owner, until,
             ];
-            execute(self.conn, &sql, &binds).map(drop)
-        })
+            Ok(execute(self.conn, &sql, &binds)? > 0)
+        });
+        new.collect()
     }
 
     /// There is no bound `LIMIT` here: SQLite would prepare the statement anew each time.
@@ -183,6 +218,11 @@ impl RunStatements for Rows<'_> {
     /// A transaction that writes is the only one.
     fn begin_claim(&mut self) -> QueryResult<()> {
         self.take_back().map(drop)
+    }
+
+    /// Likewise.
+    fn begin_commit(&mut self) -> QueryResult<()> {
+        Ok(())
     }
 
     fn is_run_due(&mut self, wanted: Wanted<'_>) -> QueryResult<bool> {
