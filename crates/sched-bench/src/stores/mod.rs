@@ -33,6 +33,7 @@ pub fn run(options: &Options, board: &mut Board) -> Outcome {
         let known: Vec<&str> = STORES.iter().map(|(store, _)| *store).collect();
         return Err(format!("there is no store `{name}`; there are: {}", known.join(", ")).into());
     }
-    let is_wanted = |name: &str| options.stores.is_empty() || options.stores.iter().any(|store| store == name);
+    let is_wanted =
+        |name: &str| options.stores.is_empty() || options.stores.iter().any(|store| store == name);
     STORES.iter().filter(|(name, _)| is_wanted(name)).try_for_each(|(_, run)| run(options, board))
 }
