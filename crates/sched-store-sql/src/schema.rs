@@ -179,6 +179,7 @@ impl Tables {
     }
 
     /// The migration failed: says what to do where the user has no right to it.
+    #[cfg(any(feature = "postgres", feature = "mysql"))]
     pub(crate) fn not_made(&self, found: i64, fault: Fault) -> Fault {
         fault.explained(ErrorKind::InvalidConfig, |reason| {
             format!(
@@ -202,23 +203,26 @@ impl Tables {
 
     /// Statements that change nothing, and fail where a store could not write.
     pub(crate) fn rehearsal(&self) -> String {
+        #[cfg(any(feature = "sqlite", feature = "mysql"))]
         const META: &str = "UPDATE {meta} SET value = value WHERE 1 = 0;";
-        let first = match self.dialect {
+        #[cfg(any(feature = "postgres", feature = "mysql"))]
+        const TABLES: &[&str] = &["{jobs}", "{runs}"];
+        let (first, tables): (&str, &[&str]) = match self.dialect {
             // A file can be written as a whole or not at all.
             #[cfg(feature = "sqlite")]
-            Dialect::Sqlite => return self.sql(META),
+            Dialect::Sqlite => (META, &[]),
             #[cfg(feature = "postgres")]
-            Dialect::Postgres => "SELECT nextval('{tokens}');",
+            Dialect::Postgres => ("SELECT nextval('{tokens}');", TABLES),
             #[cfg(feature = "mysql")]
-            Dialect::Mysql => META,
+            Dialect::Mysql => (META, TABLES),
         };
-        let tables = ["{jobs}", "{runs}"].map(|table| {
+        let rehearsed = tables.iter().map(|table| {
             format!(
                 "INSERT INTO {table} SELECT * FROM {table} WHERE 1 = 0; \
                  UPDATE {table} SET state = state WHERE 1 = 0; DELETE FROM {table} WHERE 1 = 0;"
             )
         });
-        self.sql(&[first, &tables.concat()].concat())
+        self.sql(&std::iter::once(first.to_owned()).chain(rehearsed).collect::<String>())
     }
 
     /// Says that the tables were migrated.
