@@ -21,9 +21,9 @@ fn work(name: String, millis: u64) -> String {
 }
 
 fn main() -> Result<(), sched::Error> {
-    // One thread, so that there is something to wait for.
+    // One thread and no queue of its own, so that runs wait in the store, in the order of their priorities.
     let scheduler = BackgroundScheduler::from_config(json!({
-        "executors": { "default": { "type": "threadpool", "max_workers": 1 } },
+        "executors": { "default": { "type": "threadpool", "max_workers": 1, "queue_size": 0 } },
     }))?;
     scheduler.start()?;
 
