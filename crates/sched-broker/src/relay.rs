@@ -34,10 +34,15 @@ pub struct Relay<W: Wire> {
     running: Mutex<Option<Running>>,
 }
 
+/// How long the end waits until the listener is done.
+const SILENCE: Duration = Duration::from_secs(1);
+
 /// The two threads.
 struct Running {
     ear: Arc<Ear>,
     outbox: Outbox,
+    /// Closed when the listener is done.
+    listener: mpsc::Receiver<()>,
 }
 
 impl<W: Wire> Relay<W> {
@@ -52,10 +57,15 @@ impl<W: Wire> Relay<W> {
         let listener = std::thread::Builder::new().name(format!("{}-in", W::NAME));
         let no_thread =
             |error| Error::new(ErrorKind::Unavailable, "a thread could not be started").with_source(error);
-        // Nobody waits for it, as it may be waiting for a network.
-        listener.spawn(move || listen(&*wire, &heard)).map_err(no_thread)?;
+        let (done, is_done) = mpsc::channel::<()>();
+        // Nobody waits long for it, as it may be waiting for a network.
+        let work = move || {
+            listen(&*wire, &heard);
+            drop((wire, heard, done));
+        };
+        listener.spawn(work).map_err(no_thread)?;
         match self.start_sending(&ear) {
-            Ok(outbox) => Ok(Running { ear, outbox }),
+            Ok(outbox) => Ok(Running { ear, outbox, listener: is_done }),
             Err(error) => {
                 ear.close();
                 Err(error)
@@ -81,9 +91,10 @@ impl<W: Wire> Relay<W> {
 }
 
 impl Running {
-    /// Sends what is left, when there is a line, and ends the threads.
+    /// Sends what is left, when there is a line, and ends the threads. A program may end right after this, and a thread that
+    /// uses a library for TLS meanwhile would be killed for it.
     fn stop(self, name: &str) {
-        let Self { ear, outbox } = self;
+        let Self { ear, outbox, listener } = self;
         ear.end_soon();
         let (sender, sent) = mpsc::channel::<()>();
         let send_rest = move || {
@@ -95,6 +106,7 @@ impl Running {
             let _ = sent.recv_timeout(REST);
         }
         ear.close();
+        let _ = listener.recv_timeout(SILENCE);
     }
 }
 

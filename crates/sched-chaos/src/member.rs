@@ -33,18 +33,15 @@ const ADDED_AGAIN: u32 = 10;
 pub fn serve(plan: Plan, number: usize) -> Result<(), Fault> {
     let plan = Arc::new(plan);
     let (stop, stopped) = std::sync::mpsc::channel();
-    let is_up = Arc::new(AtomicBool::new(false));
-    let was_up = Arc::clone(&is_up);
+    let is_stopping = Arc::new(AtomicBool::new(false));
+    let is_asked = Arc::clone(&is_stopping);
     std::thread::spawn(move || {
         let _ = std::io::stdin().read_to_end(&mut Vec::new());
-        // One that still waits for its store has nothing to end.
-        if !was_up.load(Ordering::SeqCst) {
-            std::process::exit(0);
-        }
+        is_asked.store(true, Ordering::SeqCst);
         let _ = stop.send(());
     });
-    let scheduler = start(&plan, number)?;
-    is_up.store(true, Ordering::SeqCst);
+    // One that still waits for its store has nothing to end.
+    let Some(scheduler) = start(&plan, number, &is_stopping)? else { return Ok(()) };
     for _ in 0..ADDED_AGAIN.min(plan.jobs) {
         add(&scheduler, &plan, fastrand::u32(..plan.jobs))?;
     }
@@ -83,7 +80,12 @@ fn wait_for_the_store(error: sched::Error, begin: Instant) -> Result<(), Fault> 
     Ok(())
 }
 
-fn start(plan: &Arc<Plan>, number: usize) -> Result<BackgroundScheduler, Fault> {
+/// A scheduler that runs; `None` when it is to stop before its store was there.
+fn start(
+    plan: &Arc<Plan>,
+    number: usize,
+    is_stopping: &AtomicBool,
+) -> Result<Option<BackgroundScheduler>, Fault> {
     let journal = Journal::open(&path_of(&plan.directory, number))?;
     let longest = plan.longest;
     let note = Task::new(TASK, move |context: &RunContext, args| {
@@ -99,7 +101,8 @@ fn start(plan: &Arc<Plan>, number: usize) -> Result<BackgroundScheduler, Fault> 
         let started =
             BackgroundScheduler::build(builder()).and_then(|scheduler| scheduler.start().map(|()| scheduler));
         match started {
-            Ok(scheduler) => return Ok(scheduler),
+            Ok(scheduler) => return Ok(Some(scheduler)),
+            Err(_) if is_stopping.load(Ordering::SeqCst) => return Ok(None),
             Err(error) => wait_for_the_store(error, begin)?,
         }
     }

@@ -16,7 +16,7 @@ use diesel::r2d2::{
     ConnectionManager, Error as ManagerError, ManageConnection, NopErrorHandler, Pool, PooledConnection,
     R2D2Connection,
 };
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 use sched_core::{Error, ErrorKind};
 
 use crate::backend::{Access, Try};
@@ -26,6 +26,9 @@ use crate::url::Server;
 
 /// A connection that was used within this time is not tested before it is used again.
 const FRESH: Duration = Duration::from_secs(1);
+
+/// How long the end of a pool waits for connections that are just being made.
+const REST: Duration = Duration::from_secs(2);
 
 /// How often work is repeated that the database undid for the sake of others.
 const MAX_CONFLICTS: u32 = 4;
@@ -151,6 +154,16 @@ impl<C: Client> Connections<C> {
     }
 }
 
+impl<C: Client> Drop for Connections<C> {
+    /// A program may end right after this. A thread of the pool that is making a connection then would use a library for
+    /// TLS that is being taken down, and be killed for it.
+    fn drop(&mut self) {
+        if let Source::Own(_, troubles) = &self.source {
+            troubles.making.end(REST);
+        }
+    }
+}
+
 impl Access {
     fn may_repeat(self) -> bool {
         self != Self::Claim
@@ -237,6 +250,48 @@ struct Troubles {
     losses: AtomicU64,
     /// Why the latest could not be made; `None` when it was.
     refused: Mutex<Option<(ErrorKind, String)>>,
+    making: Making,
+}
+
+/// Counts the connections that are being made, until no more are.
+#[derive(Default)]
+struct Making {
+    state: Mutex<MakingState>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct MakingState {
+    under_way: usize,
+    is_over: bool,
+}
+
+impl Making {
+    /// Does `make`, unless no more are made.
+    fn one<T>(&self, make: impl FnOnce() -> Result<T, ManagerError>) -> Result<T, ManagerError> {
+        let mut state = self.state.lock();
+        if state.is_over {
+            return Err(bad_connection("the pool is closed"));
+        }
+        state.under_way += 1;
+        drop(state);
+        let made = make();
+        self.state.lock().under_way -= 1;
+        self.changed.notify_all();
+        made
+    }
+
+    /// Makes no more, and waits for those that are under way, at most so long.
+    fn end(&self, limit: Duration) {
+        let end = Instant::now() + limit;
+        let mut state = self.state.lock();
+        state.is_over = true;
+        while state.under_way > 0 && !self.changed.wait_until(&mut state, end).timed_out() {}
+    }
+}
+
+fn bad_connection(text: &str) -> ManagerError {
+    ManagerError::ConnectionError(diesel::ConnectionError::BadConnection(text.to_owned()))
 }
 
 /// Makes and tests connections.
@@ -288,7 +343,7 @@ impl<C: Client> ManageConnection for Manager<C> {
 
     fn connect(&self) -> Result<Link<C>, ManagerError> {
         let losses = self.troubles.losses.load(Ordering::Relaxed);
-        match Self::establish(&self.url, &self.times) {
+        match self.troubles.making.one(|| Self::establish(&self.url, &self.times)) {
             Ok(conn) => {
                 *self.troubles.refused.lock() = None;
                 let troubles = Arc::clone(&self.troubles);
@@ -299,9 +354,7 @@ impl<C: Client> ManageConnection for Manager<C> {
                 let judged = self.judge(error, "");
                 let text = judged.to_string().trim_start_matches(": ").to_owned();
                 *self.troubles.refused.lock() = Some((judged.kind(), text));
-                Err(ManagerError::ConnectionError(diesel::ConnectionError::BadConnection(
-                    "see the error before".to_owned(),
-                )))
+                Err(bad_connection("see the error before"))
             }
         }
     }
@@ -318,5 +371,36 @@ impl<C: Client> ManageConnection for Manager<C> {
 
     fn has_broken(&self, link: &mut Link<C>) -> bool {
         link.is_lost || std::thread::panicking() || link.conn.is_broken()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    #[test]
+    fn the_end_waits_for_connections_that_are_being_made() {
+        let making = Making::default();
+        let (begun, begins) = mpsc::channel();
+        let (finish, finishes) = mpsc::channel::<()>();
+        std::thread::scope(|scope| {
+            let making = &making;
+            let maker = scope.spawn(move || {
+                making.one(|| {
+                    begun.send(()).map_err(|_| bad_connection("nobody listens"))?;
+                    finishes.recv().map_err(|_| bad_connection("nobody finishes"))
+                })
+            });
+            begins.recv().expect("one has begun");
+            let before = Instant::now();
+            making.end(Duration::from_millis(50));
+            assert!(before.elapsed() >= Duration::from_millis(50), "it is under way");
+            assert!(making.one(|| Ok(())).is_err(), "no more are made");
+            finish.send(()).expect("it is still there");
+            making.end(Duration::from_secs(60));
+            assert!(maker.join().is_ok_and(|made| made.is_ok()));
+        });
     }
 }

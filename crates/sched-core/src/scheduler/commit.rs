@@ -117,6 +117,14 @@ impl Batch {
     }
 }
 
+impl Outcomes {
+    /// When the first run was due that waits in the queue.
+    pub(super) fn first_queued(&self) -> Option<DateTime<Utc>> {
+        let queued = self.applied.iter().filter(|applied| applied.is_queued());
+        queued.flat_map(AppliedPlan::due).map(|fire| fire.scheduled_time).min()
+    }
+}
+
 impl Planned {
     fn applied(self, skipped: Vec<DateTime<Utc>>) -> AppliedPlan {
         let Self { job, plan, failure, .. } = self;

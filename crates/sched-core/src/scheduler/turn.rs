@@ -134,10 +134,15 @@ impl Engine {
             fired = self.fire_due(scheduler, lane, now)?;
             more |= fired.more;
         }
-        if let Some(queue) = queue.filter(|_| was_clear || fired.queued) {
-            more |= self.start_queued(scheduler, lane, queue, now)?;
+        let started = match queue.filter(|_| was_clear || fired.queued.is_some()) {
+            Some(queue) => self.start_queued(scheduler, lane, queue, now),
+            None => Ok(false),
+        };
+        if queue.is_none() || !self.is_queue_clear {
+            // Others learn of what is left to them by one notice for each turn.
+            scheduler.notify(lane, fired.queued);
         }
-        Ok(more)
+        Ok(more | started?)
     }
 
     fn uses_queue(&self, lane: &Lane) -> bool {
@@ -174,7 +179,7 @@ impl Engine {
             return Ok(Fired { more: true, queued });
         }
         if self.fire_prepared(scheduler, lane, now)? {
-            return Ok(Fired { more: true, queued: false });
+            return Ok(Fired { more: true, queued: None });
         }
         if self.prepare(scheduler, lane, now)? {
             return Ok(Fired::default());
@@ -199,7 +204,7 @@ impl Engine {
         if !is_blocking && self.delivery == Delivery::Direct {
             let answers = lane.store.commit(commits)?;
             self.dispatch(scheduler, lane, batch.outcomes(answers), now);
-            return Ok(Fired { more, queued: false });
+            return Ok(Fired { more, queued: None });
         }
         // Kept while it is written: a store that waits for somebody can leave it in doubt.
         self.uncommitted = Some(batch);
@@ -207,26 +212,26 @@ impl Engine {
             Some(wish) => lane.store.commit_and_claim(commits, &wish)?,
             None => lane.store.commit(commits)?,
         };
-        let Some(batch) = self.uncommitted.take() else { return Ok(Fired { more, queued: true }) };
+        let Some(batch) = self.uncommitted.take() else { return Ok(Fired { more, queued: Some(now) }) };
         let outcomes = batch.outcomes(answers);
-        let queued = outcomes.applied.iter().any(AppliedPlan::is_queued);
+        let queued = outcomes.first_queued();
         self.dispatch(scheduler, lane, outcomes, now);
         Ok(Fired { more, queued })
     }
 
-    /// Commits a batch once more whose first commit failed: the jobs need not wait for the end of their leases. Says
-    /// whether it queued anything.
+    /// Commits a batch once more whose first commit failed: the jobs need not wait for the end of their leases. Says when
+    /// the first run was due that it queued.
     fn commit_again(
         &mut self,
         scheduler: &Scheduler,
         lane: &Arc<Lane>,
         now: DateTime<Utc>,
-    ) -> Result<bool, Error> {
-        let Some(batch) = &self.uncommitted else { return Ok(false) };
+    ) -> Result<Option<DateTime<Utc>>, Error> {
+        let Some(batch) = &self.uncommitted else { return Ok(None) };
         let answers = lane.store.commit(batch.commits(self.delivery))?;
-        let Some(batch) = self.uncommitted.take() else { return Ok(false) };
+        let Some(batch) = self.uncommitted.take() else { return Ok(None) };
         let outcomes = batch.doubtful_outcomes(answers, scheduler, lane)?;
-        let queued = outcomes.applied.iter().any(AppliedPlan::is_queued);
+        let queued = outcomes.first_queued();
         self.dispatch(scheduler, lane, outcomes, now);
         Ok(queued)
     }
@@ -287,12 +292,6 @@ impl Engine {
         if self.delivery == Delivery::Durable {
             replace_queued(scheduler, lane, &outcomes.applied);
             self.start_committed(scheduler, lane, &outcomes, now);
-            if self.options.role == Role::Scheduler {
-                // Workers of other processes learn of a batch by one notice.
-                let fires = outcomes.applied.iter().flat_map(|applied| &applied.plan.fires);
-                let queued = fires.filter(|fire| !fire.missed).map(|fire| fire.scheduled_time);
-                scheduler.notify(lane, queued.min());
-            }
         }
         scheduler.inner.events.publish_all(later);
     }
@@ -440,8 +439,8 @@ impl Engine {
 struct Fired {
     /// There may be more.
     more: bool,
-    /// Runs of them wait in the queue.
-    queued: bool,
+    /// When the first of those runs was due that wait in the queue.
+    queued: Option<DateTime<Utc>>,
 }
 
 /// What decides how long a loop sleeps, besides its store.

@@ -1,11 +1,12 @@
 //! Cases: schedulers of one store with different roles, names that come back, and what goes on while a loop is stuck.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use sched_core::{
-    Attempt, Delivery, Error, ErrorKind, Event, Job, NewRun, Outcome, Role, RunState, Scheduler,
-    SchedulerConfig, Shutdown,
+    Attempt, Delivery, Error, ErrorKind, Event, EventBroker as _, Job, LocalBroker, NewRun, Outcome, Role,
+    RunState, Scheduler, SchedulerConfig, Shutdown,
 };
 use serde_json::{Value, json};
 
@@ -40,6 +41,34 @@ pub fn a_planner_plans_and_a_worker_runs(fixture: &Fixture) -> Result<(), Error>
     }
     assert!(planner.held.is_empty() && planner.scheduler.active_runs().is_empty());
     assert_eq!(worker.fired(), [10, 20, 30]);
+    Ok(())
+}
+
+/// A scheduler that has no place for what it planned tells the others at once; while it has, it is silent.
+pub fn a_full_scheduler_tells_the_others(fixture: &Fixture) -> Result<(), Error> {
+    let (broker, told) = (Arc::new(LocalBroker::new()), Arc::new(AtomicUsize::new(0)));
+    let count = Arc::clone(&told);
+    broker.subscribe(Arc::new(move |_| {
+        count.fetch_add(1, Ordering::SeqCst);
+    }))?;
+    let with_broker = |config: SchedulerConfig| config.event_broker(Arc::clone(&broker) as Arc<_>);
+    let full = durable_with(fixture, |config| with_broker(config).max_concurrent_runs(1))?;
+    let worker = full.another(|config| with_broker(config).role(Role::Worker))?;
+    full.add(Job::task(NOTE).id("a").trigger(Every::seconds(10)).executor(HELD).max_instances(10))?;
+    full.turn();
+    let before = told.load(Ordering::SeqCst);
+    full.sleep(10);
+    full.turn();
+    assert_eq!((full.held.len(), told.load(Ordering::SeqCst)), (1, before), "there was a place");
+    worker.turn();
+    assert!(worker.held.is_empty());
+    for left in 1..=2 {
+        full.sleep(10);
+        full.turn();
+        assert_eq!((full.held.len(), told.load(Ordering::SeqCst)), (1, before + left), "one notice a turn");
+    }
+    worker.turn();
+    assert_eq!(worker.held.len(), 2, "what had no place there");
     Ok(())
 }
 

@@ -229,6 +229,7 @@ macro_rules! scheduler_suite {
         }
         $crate::scheduler_cases! { $make; fleet:
             a_planner_plans_and_a_worker_runs
+            a_full_scheduler_tells_the_others
             a_client_only_asks
             a_planner_needs_durable_delivery
             who_runs_nothing_needs_no_executor
