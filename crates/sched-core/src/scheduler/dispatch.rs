@@ -55,6 +55,13 @@ pub struct ActiveRun {
     pub retrying: bool,
 }
 
+impl ActiveRun {
+    /// For how long it has been running at `now`, or has waited when it has not started; zero when that is earlier.
+    pub fn age(&self, now: DateTime<Utc>) -> Duration {
+        (now - self.started_at.unwrap_or(self.since)).to_std().unwrap_or_default()
+    }
+}
+
 /// What is unfinished.
 #[derive(Default)]
 pub(crate) struct Dispatcher {
