@@ -102,7 +102,7 @@ impl Watch {
         let queued = commit.runs.iter().filter(|run| !skipped.contains(&run.fire_time));
         queued.for_each(|run| self.enqueued(run));
         let Some(entry) = self.jobs.get_mut(id) else { return };
-        let revision = entry.cursor.revision;
+        let revision = entry.cursor.revision + 1;
         match &commit.advance {
             Advance::Remove => entry.gone = true,
             Advance::To(cursor) => entry.cursor = Cursor { revision, ..cursor.clone() },
