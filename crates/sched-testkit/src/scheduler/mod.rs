@@ -176,6 +176,7 @@ macro_rules! scheduler_suite {
             shutdown_gives_back_what_has_not_started
             queued_calls_run_by_priority_and_time
             a_wrong_call_is_refused_when_it_is_queued
+            a_run_is_named_before_it_is_queued
             a_caller_may_wait_for_a_result
             a_waiting_caller_is_told_of_a_shutdown
             a_claimed_run_may_be_cancelled
