@@ -70,7 +70,7 @@ impl<R: AsyncRuntime> AsyncScheduler<R> {
     /// See [`Scheduler::get_runs`].
     pub async fn get_runs(&self, filter: &RunFilter, store: Option<&str>) -> Result<Vec<RunRecord>, Error> {
         let (filter, store) = (filter.clone(), store.map(str::to_owned));
-        self.call(move |scheduler| scheduler.get_runs(&filter, store.as_deref())).await
+        self.off_loop(move |scheduler| scheduler.get_runs(&filter, store.as_deref())).await
     }
 
     /// See [`Scheduler::cancel_run`].

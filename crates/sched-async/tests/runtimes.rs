@@ -70,6 +70,7 @@ on_all! {
     a_panic_in_an_async_task_is_its_own
     an_async_run_is_cancelled_at_its_next_await_and_reported_once
     a_caller_waits_for_a_result
+    calls_that_go_through_everything_are_made_elsewhere
     thousands_of_callers_wait_without_a_thread_each
     a_waiting_caller_is_told_of_a_shutdown
     shutdown_waits_for_runs
@@ -308,6 +309,37 @@ async fn a_caller_waits_for_a_result<R: AsyncRuntime>() -> Result<(), Error> {
         R::current()?.sleep(Duration::from_millis(1)).await;
     }
     assert!(scheduler.get_runs(&RunFilter::default(), None).await?.iter().any(|record| record.run.id == id));
+    scheduler.shutdown(true).await
+}
+
+/// Whether a call is made elsewhere: it has no answer at its first poll, at least in one of many tries.
+async fn is_elsewhere<T>(call: impl AsyncFn() -> Result<T, Error>) -> bool {
+    for _ in 0..1_000 {
+        let mut call = pin!(call());
+        let mut is_pending = false;
+        poll_fn(|context| {
+            let poll = call.as_mut().poll(context);
+            is_pending |= poll.is_pending();
+            poll
+        })
+        .await
+        .unwrap();
+        if is_pending {
+            return true;
+        }
+    }
+    false
+}
+
+async fn calls_that_go_through_everything_are_made_elsewhere<R: AsyncRuntime>() -> Result<(), Error> {
+    let scheduler = started::<R>().await?;
+    assert!(is_elsewhere(async || scheduler.get_jobs(None).await).await);
+    assert!(is_elsewhere(async || scheduler.get_runs(&RunFilter::default(), None).await).await);
+    assert!(is_elsewhere(async || scheduler.remove_all_jobs(None).await).await);
+    assert!(
+        !is_elsewhere(async || scheduler.get_job("a").await).await,
+        "a look-up in memory is made at once"
+    );
     scheduler.shutdown(true).await
 }
 
