@@ -15,8 +15,8 @@ use parking_lot::Mutex;
 use sched_async::{AsyncRuntime, AsyncScheduler, Lagged};
 use sched_core::{
     Args, Call, Error, ErrorKind, Event, EventMask, EventStream, Job, JobBuilder, JobChanges, JobStatus,
-    JobStore, NewRun, Outcome, RunFilter, RunState, Scheduler, SchedulerConfig, SchedulerState, Shutdown,
-    Task, current_run, current_scheduler,
+    JobStore, NewRun, Outcome, Overlap, RunFilter, RunState, Scheduler, SchedulerConfig, SchedulerState,
+    Shutdown, Task, current_run, current_scheduler,
 };
 use sched_store_memory::MemoryStore;
 use sched_testkit::{FaultyStore, StoreCall};
@@ -78,6 +78,10 @@ on_all! {
     shutdown_now_cancels_at_once
     shutdown_goes_on_when_its_future_is_dropped
     a_run_may_shut_the_scheduler_down
+    a_run_may_shut_down_with_others_behind_it
+    a_run_may_shut_down_while_its_job_waits_for_it
+    a_run_that_shuts_down_is_not_cut_off
+    a_limit_that_no_clock_reaches_is_none
     a_dropped_scheduler_shuts_down_without_waiting
     a_stream_tells_events_in_order_and_ends
     a_slow_reader_is_told_what_it_missed
@@ -472,6 +476,146 @@ async fn a_run_may_shut_the_scheduler_down<R: AsyncRuntime>() -> Result<(), Erro
         assert_eq!(told.last(), Some(&Event::SchedulerShutdown));
     }
     Ok(())
+}
+
+/// A task that shuts its scheduler down once it may, and goes on for a while.
+struct Stopper {
+    task: Arc<Task>,
+    may: Arc<AtomicBool>,
+    answer: Arc<Mutex<Option<Result<(), Error>>>>,
+}
+
+impl Stopper {
+    fn of<R: AsyncRuntime>(scheduler: &Tested<R>, how: Shutdown) -> Self {
+        let (own, may, answer) =
+            (Arc::clone(scheduler), Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(None)));
+        let (ready, answered) = (Arc::clone(&may), Arc::clone(&answer));
+        let task = Task::new_async("stop", move |_, _| {
+            let (own, ready, answered) = (Arc::clone(&own), Arc::clone(&ready), Arc::clone(&answered));
+            async move {
+                let runtime = R::current().unwrap();
+                while !ready.load(Ordering::SeqCst) {
+                    runtime.sleep(Duration::from_millis(1)).await;
+                }
+                // One that is run again has nothing left to shut down.
+                if own.is_running() {
+                    *answered.lock() = Some(own.shutdown(how).await);
+                }
+                runtime.sleep(Duration::from_millis(50)).await;
+                "cleaned up"
+            }
+        });
+        Self { task: Arc::new(task), may, answer }
+    }
+
+    fn job(&self) -> JobBuilder {
+        JobBuilder::bound(Task::clone(&self.task))
+    }
+
+    fn go(&self) {
+        self.may.store(true, Ordering::SeqCst);
+    }
+
+    fn is_content(&self) -> bool {
+        matches!(self.answer.lock().take(), Some(Ok(())))
+    }
+}
+
+/// The values of the runs that ended until the scheduler was shut down.
+async fn values_until_the_end<R: AsyncRuntime>(mut events: sched_async::Events) -> Vec<Option<Value>> {
+    let mut values = Vec::new();
+    while let Some(event) = soon::<R, _>(events.next()).await {
+        let event = event.unwrap();
+        if event.ended().is_some() {
+            values.push(event.value().cloned());
+        }
+    }
+    values
+}
+
+async fn a_run_may_shut_down_with_others_behind_it<R: AsyncRuntime>() -> Result<(), Error> {
+    for how in [Shutdown::Wait, Shutdown::WaitFor(FOR_EVER), Shutdown::WaitFor(Duration::MAX)] {
+        let scheduler = Arc::new(AsyncScheduler::<R>::new()?);
+        let narrow = sched_async::AsyncExecutor::<R>::builder().max_concurrency(1).build();
+        scheduler.add_executor(Arc::new(narrow), "default").await?;
+        scheduler.start().await?;
+        let (stopper, events) = (Stopper::of(&scheduler, how), scheduler.events(EventMask::all()));
+        let mut submitted = scheduler.events(EventMask::JOB_SUBMITTED);
+        for job in [stopper.job(), Job::call(|| "behind")] {
+            scheduler.add_job(job).await?;
+            next::<R>(&mut submitted).await;
+        }
+        stopper.go();
+        let values = values_until_the_end::<R>(events).await;
+        assert_eq!(values, [Some(json!("cleaned up")), Some(json!("behind"))], "{how:?}");
+        assert!(stopper.is_content());
+        soon::<R, _>(scheduler.wait_until_stopped()).await;
+    }
+    Ok(())
+}
+
+async fn a_run_may_shut_down_while_its_job_waits_for_it<R: AsyncRuntime>() -> Result<(), Error> {
+    let scheduler = started::<R>().await?;
+    let (stopper, events) = (Stopper::of(&scheduler, Shutdown::Wait), scheduler.events(EventMask::all()));
+    let mut submitted = scheduler.events(EventMask::JOB_SUBMITTED);
+    let job = stopper.job().every(Duration::from_millis(10)).overlap(Overlap::Queue);
+    scheduler.add_job(job).await?;
+    for _ in 0..2 {
+        next::<R>(&mut submitted).await;
+    }
+    stopper.go();
+    let values = values_until_the_end::<R>(events).await;
+    assert!(values.len() >= 2 && values.iter().all(Option::is_some), "{values:?}");
+    assert!(stopper.is_content());
+    Ok(())
+}
+
+async fn a_run_that_shuts_down_is_not_cut_off<R: AsyncRuntime>() -> Result<(), Error> {
+    for how in [Shutdown::Now, Shutdown::WaitFor(Duration::from_millis(20))] {
+        for queued in [false, true] {
+            let scheduler = started::<R>().await?;
+            let mut starts = scheduler.events(EventMask::RUN_STARTED);
+            let events = scheduler.subscribe(EventMask::JOB_EXECUTED | EventMask::JOB_ERROR);
+            scheduler.add_job(JobBuilder::bound(sleeper::<R>("sleep", FOR_EVER))).await?;
+            next::<R>(&mut starts).await;
+            let stopper = Stopper::of(&scheduler, how);
+            stopper.go();
+            if queued {
+                scheduler.add_run(call(&stopper.task)).await?;
+            } else {
+                scheduler.add_job(stopper.job()).await?;
+            }
+            let (begin, mut ends) = (Instant::now(), Vec::new());
+            while ends.len() < 2 {
+                assert!(begin.elapsed() < PATIENCE, "{how:?}, queued: {queued}: {ends:?}");
+                ends.extend(events.drain());
+                R::current()?.sleep(Duration::from_millis(1)).await;
+            }
+            let outcome = |task: &str| {
+                let mut ended = ends.iter().filter_map(Event::ended);
+                ended.find(|ended| &*ended.run.task == task).map(|ended| ended.outcome.clone())
+            };
+            assert_eq!(outcome("sleep"), Some(Outcome::Cancelled), "{how:?}");
+            assert_eq!(outcome("stop"), Some(Outcome::Succeeded(json!("cleaned up"))), "{how:?}");
+            assert!(stopper.is_content());
+            // What the run left open is closed by now.
+            soon::<R, _>(scheduler.wait_until_stopped()).await;
+            scheduler.start().await?;
+            scheduler.shutdown(true).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn a_limit_that_no_clock_reaches_is_none<R: AsyncRuntime>() -> Result<(), Error> {
+    let (scheduler, mut ends) = sleeping::<R>(Duration::from_millis(50)).await?;
+    soon::<R, _>(scheduler.shutdown(Duration::MAX)).await?;
+    assert_eq!(next::<R>(&mut ends).await.value(), Some(&json!("slept")));
+    // The same for whoever waits without a runtime.
+    let (scheduler, mut ends) = sleeping::<R>(Duration::from_millis(50)).await?;
+    soon::<R, _>(scheduler.remove_executor("default", Duration::MAX)).await?;
+    assert_eq!(next::<R>(&mut ends).await.value(), Some(&json!("slept")));
+    scheduler.shutdown(true).await
 }
 
 async fn a_dropped_scheduler_shuts_down_without_waiting<R: AsyncRuntime>() -> Result<(), Error> {

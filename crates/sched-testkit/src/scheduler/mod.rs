@@ -63,6 +63,7 @@ macro_rules! scheduler_suite {
             a_task_may_shut_down_with_others_behind_it
             a_listener_may_shut_the_scheduler_down
             shutdown_with_a_deadline_cancels_what_is_left
+            shutdown_with_a_limit_beyond_all_clocks_waits
             shutdown_now_reports_every_submitted_run
             shutdown_waits_for_queued_runs
             a_failed_start_leaves_nothing_behind
