@@ -112,7 +112,7 @@ fn play(options: &Options) -> Result<bool, Fault> {
     let mut verdict = Verdict::of(&plan, &entries, &stage.incidents, cutoff);
     stage.end()?;
     let entries = journal::read_all(&plan.directory)?;
-    let rows = verdict.look_for_stale(&plan, &entries)?;
+    let rows = verdict.look_at_rows(&plan, &entries)?;
     let mut deeds: BTreeMap<&str, usize> = BTreeMap::new();
     stage.deeds.iter().for_each(|deed| *deeds.entry(deed.name()).or_default() += 1);
     let report = json!({

@@ -235,6 +235,8 @@ fn stop(member: &mut Member) -> Result<(), Fault> {
             };
         }
         if begin.elapsed() > PATIENCE {
+            // Where cores are kept, one shows where it hangs.
+            signal(member.child.id(), Signal::ABORT)?;
             return Err(format!("member {} does not stop", member.number).into());
         }
         std::thread::sleep(Duration::from_millis(5));

@@ -22,8 +22,8 @@ type Fire = (u32, i64);
 pub struct Verdict {
     /// Fire times that were to happen.
     pub fires: usize,
-    /// Fire times without a run that came to its end.
-    pub lost: Vec<Fire>,
+    /// Fire times without a run that came to its end, and what the store has of each.
+    pub lost: Vec<(Fire, String)>,
     /// Runs of fire times that no trigger gives.
     pub invented: Vec<Fire>,
     /// Runs that were started again without need.
@@ -54,7 +54,7 @@ impl Verdict {
             for fire in plan.fires(job).take_while(|fire| *fire <= cutoff) {
                 verdict.fires += 1;
                 if !ended.contains_key(&(job, fire)) {
-                    verdict.lost.push((job, fire));
+                    verdict.lost.push(((job, fire), "no row".to_owned()));
                 }
             }
         }
@@ -74,10 +74,10 @@ impl Verdict {
         verdict
     }
 
-    /// Looks for rows whose result is not that of the attempt they count.
+    /// Looks for rows whose result is not that of the attempt they count, and for those of what was lost.
     ///
     /// **Errors**: those of the scheduler.
-    pub fn look_for_stale(&mut self, plan: &Plan, entries: &[Entry]) -> Result<usize, Fault> {
+    pub fn look_at_rows(&mut self, plan: &Plan, entries: &[Entry]) -> Result<usize, Fault> {
         let mut attempts: HashMap<Fire, u32> = HashMap::new();
         for entry in entries.iter().filter(|entry| entry.step == Step::Start) {
             let attempt = attempts.entry((entry.job, entry.fire)).or_default();
@@ -97,6 +97,10 @@ impl Verdict {
             after = Some(last.run.id);
             rows += page.len();
             self.stale.extend(page.iter().filter_map(|record| stale(record, &attempts)));
+            for (fire, row) in &mut self.lost {
+                let of_fire = page.iter().find(|record| place_of(record) == *fire);
+                of_fire.into_iter().for_each(|record| *row = format!("{record:?}"));
+            }
         }
         Ok(rows)
     }
@@ -148,13 +152,17 @@ fn needless(before: &Entry, again: &Entry, incidents: &[Incident]) -> Option<Str
     }
 }
 
+/// The fire time that a row is of.
+fn place_of(record: &RunRecord) -> Fire {
+    let job = record.run.call.args.get(0, "job").and_then(Value::as_u64);
+    let job = job.and_then(|job| u32::try_from(job).ok());
+    (job.unwrap_or(u32::MAX), record.run.fire_time.timestamp_micros())
+}
+
 /// What is wrong with a finished row, if anything is.
 fn stale(record: &RunRecord, attempts: &HashMap<Fire, u32>) -> Option<(Fire, String)> {
     let RunState::Finished { outcome, .. } = &record.state else { return None };
-    let fire = record.run.fire_time.timestamp_micros();
-    let job =
-        record.run.call.args.get(0, "job").and_then(Value::as_u64).and_then(|job| u32::try_from(job).ok());
-    let place = (job.unwrap_or(u32::MAX), fire);
+    let place = place_of(record);
     match outcome {
         Outcome::Succeeded(value) => {
             let started = attempts.get(&place).copied().unwrap_or_default();

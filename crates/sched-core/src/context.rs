@@ -142,15 +142,15 @@ enum Source {
 pub(crate) struct CancelState {
     /// The first reason's code; 0 while nobody asked.
     reason: AtomicU8,
-    wakers: Mutex<Vec<Waker>>,
+    wakers: Mutex<Wakers>,
 }
 
 impl CancelState {
     /// Asks for the first time; later reasons change nothing.
     pub(crate) fn cancel(&self, reason: CancelReason) {
         let _ = self.reason.compare_exchange(0, reason.code(), Ordering::AcqRel, Ordering::Acquire);
-        let wakers = std::mem::take(&mut *self.wakers.lock());
-        wakers.into_iter().for_each(Waker::wake);
+        let wakers = std::mem::take(&mut self.wakers.lock().waiting);
+        wakers.into_iter().for_each(|(_, waker)| waker.wake());
     }
 
     pub(crate) fn is_cancelled(&self) -> bool {
@@ -194,7 +194,7 @@ impl CancelToken {
 
     /// Ends once the run is asked to stop.
     pub fn cancelled(&self) -> Cancelled {
-        Cancelled { token: self.clone() }
+        Cancelled { token: self.clone(), number: None }
     }
 
     fn state(&self) -> &CancelState {
@@ -220,24 +220,49 @@ impl fmt::Debug for CancelToken {
     }
 }
 
+/// Those who wait for a run to be asked to stop, each with a number of its own.
+#[derive(Debug, Default)]
+struct Wakers {
+    last: u64,
+    waiting: Vec<(u64, Waker)>,
+}
+
 /// The future of [`CancelToken::cancelled`].
 #[derive(Debug)]
+#[must_use = "a future does nothing unless it is awaited"]
 pub struct Cancelled {
     token: CancelToken,
+    /// Its number among those who wait, once it does.
+    number: Option<u64>,
 }
 
 impl Future for Cancelled {
     type Output = ();
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         if self.token.is_cancelled() {
             return Poll::Ready(());
         }
         let mut wakers = self.token.state().wakers.lock();
-        if !wakers.iter().any(|waker| waker.will_wake(cx.waker())) {
-            wakers.push(cx.waker().clone());
+        let number = self.number.unwrap_or(wakers.last + 1);
+        wakers.last = wakers.last.max(number);
+        match wakers.waiting.iter_mut().find(|(of, _)| *of == number) {
+            Some((_, waker)) => waker.clone_from(cx.waker()),
+            None => wakers.waiting.push((number, cx.waker().clone())),
         }
         drop(wakers);
+        self.number = Some(number);
         if self.token.is_cancelled() { Poll::Ready(()) } else { Poll::Pending }
+    }
+}
+
+impl Drop for Cancelled {
+    fn drop(&mut self) {
+        let Some(number) = self.number else { return };
+        let mut wakers = self.token.state().wakers.lock();
+        let place = wakers.waiting.iter().position(|(of, _)| *of == number);
+        let removed = place.map(|place| wakers.waiting.swap_remove(place));
+        drop(wakers);
+        drop(removed);
     }
 }
 
@@ -282,5 +307,25 @@ impl<F: Future + Unpin> Future for InContext<F> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         let _entered = Entered::new(self.context.clone());
         Pin::new(&mut self.future).poll(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_waits_no_longer_is_forgotten() {
+        let token = CancelToken::new();
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut stays = Box::pin(token.cancelled());
+        assert!(stays.as_mut().poll(&mut cx).is_pending());
+        for _ in 0..100 {
+            let mut goes = Box::pin(token.cancelled());
+            assert!(goes.as_mut().poll(&mut cx).is_pending() && goes.as_mut().poll(&mut cx).is_pending());
+        }
+        assert_eq!(token.state().wakers.lock().waiting.len(), 1);
+        token.cancel();
+        assert!(stays.as_mut().poll(&mut cx).is_ready());
     }
 }

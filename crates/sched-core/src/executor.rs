@@ -141,7 +141,8 @@ pub(crate) struct ExecutionData {
     pub(crate) cancel: CancelState,
     /// When it started, in microseconds; [`NOT_STARTED`] before.
     started: AtomicI64,
-    /// Until when its claim holds at least, in microseconds of the monotonic clock; [`NO_LEASE`] without a claim.
+    /// Until when it may start, as its claim holds for a while longer at least, in microseconds of the monotonic clock;
+    /// [`NO_LEASE`] without a claim.
     lease_end: AtomicU64,
     work: Work,
     sink: Arc<dyn RunSink>,
@@ -190,7 +191,7 @@ impl ExecutionData {
         }
     }
 
-    /// Its claim holds until `end` at least, by the monotonic clock.
+    /// It may start until `end`, by the monotonic clock.
     pub(crate) fn extend_lease(&self, end: Duration) {
         let micros = u64::try_from(end.as_micros()).unwrap_or(u64::MAX);
         self.lease_end.fetch_max(micros, Ordering::AcqRel);
@@ -269,8 +270,8 @@ impl Execution {
         self.shared.as_ref()
     }
 
-    /// How long the claim on the run holds for sure, zero when it may have ended; `None` for a run without a claim. The
-    /// claim is renewed meanwhile.
+    /// For how long the run may still start: as long as at least a third of the lease on it is left for sure, since a lease
+    /// of which less is left could not be renewed. `None` for a run without a claim. The claim is renewed meanwhile.
     pub fn lease_left(&self) -> Option<Duration> {
         self.shared.as_ref().and_then(|shared| shared.lease_left())
     }

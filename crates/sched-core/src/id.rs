@@ -12,6 +12,15 @@ use crate::{Error, ErrorKind};
 /// The longest job id, in characters.
 pub const MAX_JOB_ID_CHARS: usize = 512;
 
+/// The longest name of a task, an executor or a concurrency key, in characters.
+pub(crate) const MAX_NAME_CHARS: usize = 255;
+
+/// Whether every store can hold a name: 1 to [`MAX_NAME_CHARS`] characters of any script, without control characters.
+pub(crate) fn is_name(name: &str) -> bool {
+    let fits = name.len() <= MAX_NAME_CHARS || name.chars().count() <= MAX_NAME_CHARS;
+    !name.is_empty() && fits && !name.chars().any(char::is_control)
+}
+
 /// A job's unique name in its store: 1 to 512 characters of any script, without control characters.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -185,5 +194,13 @@ mod tests {
             assert_eq!(JobId::new(bad).unwrap_err().kind(), ErrorKind::InvalidJob, "{bad:?}");
         }
         assert!(JobId::new("\u{e4}".repeat(512)).is_ok());
+    }
+
+    #[test]
+    fn names_are_such_that_every_store_holds_them() {
+        for bad in ["", "a\0", "a\n", &"x".repeat(256)] {
+            assert!(!is_name(bad), "{bad:?}");
+        }
+        assert!(is_name(&"\u{e4}".repeat(255)) && is_name("tenant 7/\u{1f980}"));
     }
 }

@@ -347,6 +347,8 @@ impl JobCounts {
 /// 11. `commit_and_claim` claims a run in the write that queues it only if it is the one run of its commit and nothing
 ///     else of its job is unfinished; for all else it is `commit` (case `queue_claims_what_it_commits`). The claim's token
 ///     is less than that of any later claim on the run (case `queue_takes_over_what_a_commit_claimed`).
+/// 12. A commit that moves a job on counts its revision up, so that an `update` by whoever read the job before is `Stale`
+///     and does not move it back (case `store_commits_raise_the_revision`).
 ///
 /// **Errors**: retryable ones are [`Unavailable`](crate::ErrorKind::Unavailable) or
 /// [`Timeout`](crate::ErrorKind::Timeout); the engine repeats the turn.

@@ -2,11 +2,15 @@
 
 use std::ops::Deref;
 use std::sync::Arc;
+use std::time::Duration;
 
-use sched_core::{Error, Scheduler, SchedulerBuilder, StartMode};
+use sched_core::{Error, EventMask, Scheduler, SchedulerBuilder, StartMode};
 use serde_json::Value;
 
 use crate::threads::{Threads, drive};
+
+/// How often it is looked whether a scheduler without stores was shut down, should its event be missed.
+const LOOK: Duration = Duration::from_secs(60);
 
 /// A scheduler that runs on the thread that starts it.
 ///
@@ -48,10 +52,13 @@ impl BlockingScheduler {
 
     fn start_in(&self, mode: StartMode) -> Result<(), Error> {
         let threads = Arc::new(Threads::keeping_the_first());
+        let ends = self.scheduler.subscribe(EventMask::SCHEDULER_SHUTDOWN);
         self.scheduler.start_on(Arc::clone(&threads) as Arc<_>, mode)?;
         if let Some(driver) = threads.kept() {
             drive(driver);
         }
+        // The loop ends, too, when its store is removed.
+        while self.scheduler.is_running() && ends.next_within(LOOK).is_none() {}
         threads.join();
         self.scheduler.shut_down().wait();
         Ok(())

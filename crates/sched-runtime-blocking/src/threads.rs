@@ -1,6 +1,7 @@
 //! The loop of a driver, and the threads it runs on.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Wake as TaskWake, Waker};
 use std::thread::{self, JoinHandle, Thread, ThreadId};
 use std::time::Duration;
@@ -37,7 +38,8 @@ impl TaskWake for Unpark {
 /// A runtime that gives each loop a named thread, except the first when it is kept for the caller's.
 #[derive(Debug, Default)]
 pub(crate) struct Threads {
-    keep_first: bool,
+    /// Whether the next loop is kept.
+    keeps: AtomicBool,
     kept: Mutex<Option<Driver>>,
     running: Mutex<Vec<JoinHandle<()>>>,
 }
@@ -50,7 +52,7 @@ impl Threads {
 
     /// The first loop is kept, to be driven by the caller.
     pub(crate) fn keeping_the_first() -> Self {
-        Self { keep_first: true, ..Self::default() }
+        Self { keeps: AtomicBool::new(true), ..Self::default() }
     }
 
     /// The loop that was kept.
@@ -72,12 +74,10 @@ impl Threads {
 
 impl Runtime for Threads {
     fn spawn(&self, driver: Driver) -> Result<(), Error> {
-        let mut kept = self.kept.lock();
-        if self.keep_first && kept.is_none() && self.running.lock().is_empty() {
-            *kept = Some(driver);
+        if self.keeps.swap(false, Ordering::SeqCst) {
+            *self.kept.lock() = Some(driver);
             return Ok(());
         }
-        drop(kept);
         let name = format!("sched-loop-{}", driver.alias());
         let spawned = thread::Builder::new().name(name).spawn(move || drive(driver));
         let failed =

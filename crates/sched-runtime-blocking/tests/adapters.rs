@@ -106,3 +106,23 @@ mod blocking {
     use super::*;
     adapter_suite!(Blocking);
 }
+
+/// A store that is added while the scheduler blocks is driven, and the scheduler goes on when its first store goes.
+#[test]
+fn stores_may_come_and_go_while_it_blocks() -> Result<(), Error> {
+    let scheduler = Arc::new(BlockingScheduler::new()?);
+    let (starts, ends) =
+        (scheduler.subscribe(EventMask::SCHEDULER_STARTED), scheduler.subscribe(EventMask::JOB_EXECUTED));
+    let blocking = Arc::clone(&scheduler);
+    let blocked = std::thread::spawn(move || blocking.start());
+    let patience = std::time::Duration::from_secs(60);
+    assert!(starts.next_within(patience).is_some(), "it starts");
+    scheduler.add_job_store(Arc::new(sched_store_memory::MemoryStore::new()), "late")?;
+    scheduler.add_job(sched_core::Job::call(|| ()).store("late"))?;
+    assert!(ends.next_within(patience).is_some(), "a job of the new store runs");
+    scheduler.remove_job_store("default")?;
+    scheduler.add_job(sched_core::Job::call(|| ()).store("late"))?;
+    assert!(ends.next_within(patience).is_some() && !blocked.is_finished(), "it goes on");
+    scheduler.shutdown(true)?;
+    blocked.join().map_err(|_| Error::new(ErrorKind::Unexpected, "`start` panicked"))?
+}

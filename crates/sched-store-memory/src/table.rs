@@ -334,8 +334,9 @@ impl Entry {
         old
     }
 
-    /// The revision stays: only changes by users count.
+    /// The revision rises, so that nobody who read the job before moves it back.
     fn stand_at(&mut self, cursor: Cursor) {
+        self.revision += 1;
         self.next_fire = micros(cursor.next_fire_time);
         self.next_run = time_of(&cursor);
         self.last_fire = micros(cursor.last_fire_time);

@@ -190,7 +190,8 @@ impl Pair {
         assert_eq!(answer[0] == Committed::Stale, kept.is_none(), "{answer:?}");
         match (kept, time) {
             (Some(kept), Some(time)) => {
-                self.model.jobs.insert(id, Kept { time: Some(at(time)), claim: None, ..kept });
+                let revision = kept.revision + 1;
+                self.model.jobs.insert(id, Kept { time: Some(at(time)), revision, claim: None });
             }
             (Some(_), None) => {
                 self.model.jobs.remove(&id);

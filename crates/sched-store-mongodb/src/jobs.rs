@@ -245,10 +245,11 @@ pub(crate) fn advance(jobs: &[(&str, &Cursor)], token: i64, mark: ObjectId) -> R
     });
     let cursor = value_by_id(ids.clone(), cursors.collect());
     let committed = rawdoc! { "$literal": { "committed": mark } };
+    let revision = rawdoc! { "revision": { "$add": [{ "$ifNull": ["$revision", 0_i64] }, 1_i64] } };
     rawdoc! {
         "q": claimed(ids, token),
         "u": [
-            { "$replaceWith": { "$mergeObjects": ["$$ROOT", cursor, committed] } },
+            { "$replaceWith": { "$mergeObjects": ["$$ROOT", cursor, committed, revision] } },
             { "$unset": ["owner", "until"] },
         ],
         "multi": true,

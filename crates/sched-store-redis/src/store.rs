@@ -332,7 +332,7 @@ impl Committing {
         request.arg(self.claim.id.as_str()).number(self.claim.token.0);
         match &self.advance {
             Advance::Remove => request.arg(""),
-            Advance::To(cursor) => request.arg(encode_cursor(cursor, self.claim.slot)),
+            Advance::To(cursor) => request.arg(encode_cursor(cursor, self.claim.slot.wrapping_add(1))),
         };
         let kind = |run: &RunRow| if run.skips { 's' } else { 'q' };
         request.arg(self.runs.iter().map(kind).collect::<String>());

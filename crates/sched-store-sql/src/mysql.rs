@@ -7,6 +7,8 @@
 mod jobs;
 mod runs;
 
+use std::time::Duration;
+
 use diesel::QueryResult;
 use diesel::connection::{AnsiTransactionManager, SimpleConnection, TransactionManager};
 use diesel::mysql::MysqlConnection;
@@ -19,7 +21,7 @@ use serde::Serialize;
 use crate::backend::{Access, Backend, Statements, Work, sealed};
 use crate::config::{Config, Times};
 use crate::error::Fault;
-use crate::pool::{Client, Connections};
+use crate::pool::{Client, Connections, SILENCE};
 use crate::schema::{Dialect, Tables, VERSION};
 use crate::statement::{Bind, execute, load, number};
 use crate::url::{Location, Server};
@@ -33,6 +35,9 @@ const MAX_PACKET: usize = 1 << 20;
 
 /// How long a start waits for another process that makes the tables, in seconds.
 const MIGRATION_PATIENCE: i64 = 60;
+
+/// How long a session of MySQL may rest.
+const REST: Duration = Duration::from_secs(60);
 
 /// An open database.
 #[derive(Debug)]
@@ -72,11 +77,16 @@ impl Backend for Mysql {
 
 impl Client for MysqlConnection {
     /// MariaDB and MySQL each know one of the two limits of a statement.
+    /// MySQL does not tell a silent transaction from a session at rest, so there the limit is longer, and a connection that is
+    /// not used is made anew. What is between `/*M!` and `*/` is for MariaDB alone; between `/*!80000` and `*/`, for MySQL.
     fn set_up(&mut self, times: &Times) -> QueryResult<()> {
-        let seconds = times.statement.as_secs().max(1);
+        let (seconds, silence, rest) = (times.statement.as_secs().max(1), SILENCE.as_secs(), REST.as_secs());
         self.batch_execute(&format!(
             "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION'; \
-             SET SESSION innodb_lock_wait_timeout = {seconds}; SET SESSION lock_wait_timeout = {seconds}"
+             SET SESSION innodb_lock_wait_timeout = {seconds} \
+             /*M!100300 , SESSION idle_transaction_timeout = {silence} */ \
+             /*!80000 , SESSION wait_timeout = {rest} */; \
+             SET SESSION lock_wait_timeout = {seconds}"
         ))?;
         let millis = times.statement.as_millis();
         self.batch_execute(&format!("SET SESSION max_statement_time = {seconds}"))

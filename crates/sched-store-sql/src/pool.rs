@@ -33,6 +33,10 @@ const REST: Duration = Duration::from_secs(2);
 /// How often work is repeated that the database undid for the sake of others.
 const MAX_CONFLICTS: u32 = 4;
 
+/// The server undoes a transaction whose client is silent for so long, and ends its session: a process that is stopped in
+/// the middle of a claim would keep all others from claiming until it goes on. In whole seconds.
+pub(crate) const SILENCE: Duration = Duration::from_secs(5);
+
 /// A client library's connection.
 pub(crate) trait Client: R2D2Connection + Send + Sized + 'static {
     /// What it does first in a session.

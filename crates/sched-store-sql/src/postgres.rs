@@ -19,7 +19,7 @@ use uuid::Uuid;
 use crate::backend::{Access, Backend, Statements, Work, sealed};
 use crate::config::{Config, Times};
 use crate::error::Fault;
-use crate::pool::{Client, Connections};
+use crate::pool::{Client, Connections, SILENCE};
 use crate::schema::{Dialect, Tables, VERSION};
 use crate::statement::{Bind, execute, load, number};
 use crate::url::{Location, Server};
@@ -71,9 +71,10 @@ impl Client for PgConnection {
     /// Compiling a statement takes seconds where running it takes milliseconds: the server takes a claim from a long queue for
     /// costly, because it does not know how early it ends.
     fn set_up(&mut self, times: &Times) -> QueryResult<()> {
-        let statement = times.statement.as_millis();
+        let (statement, silence) = (times.statement.as_millis(), SILENCE.as_millis());
         self.batch_execute(&format!(
-            "SET statement_timeout = {statement}; SET lock_timeout = {statement}; SET jit = off;"
+            "SET statement_timeout = {statement}; SET lock_timeout = {statement}; \
+             SET idle_in_transaction_session_timeout = {silence}; SET jit = off;"
         ))
     }
 

@@ -5,14 +5,15 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use diesel::connection::SimpleConnection;
 use diesel::r2d2::{ConnectionManager, Pool};
 use diesel::{Connection, MysqlConnection, PgConnection};
 use sched_core::{
     Advance, ClaimRequest, ClaimedJob, Committed, ConflictPolicy, Error, ErrorKind, FinishedRun, Inserted,
-    Job, JobCommit, JobFilter, JobStore, Outcome, RunClaim, RunFilter, RunQueue, StoreContext, SystemClock,
+    Job, JobCommit, JobFilter, JobStore, Outcome, RunClaim, RunFilter, RunQueue, RunState, StoreContext,
+    SystemClock,
 };
 use sched_store_sql::{SqlStore, diesel};
 use sched_testkit::jobs::{cursor_at, noon_plus, registry, run_id, sample_queued, sample_queued_of};
@@ -211,6 +212,36 @@ fn what_was_done_when_the_answer_was_lost_is_not_done_again() {
         }
         assert_eq!(store.counts().expect("counts"), sched_core::RunCounts::default());
     }
+}
+
+/// Whoever falls silent in the middle of a claim, wherever that is, holds others up for some seconds, not for good.
+#[test]
+fn a_claim_that_stops_half_way_holds_nobody_up_for_long() {
+    let attempt = |nth: usize| {
+        for place in Place::all() {
+            let proxy = Proxy::to(place.target().as_str()).expect("a proxy");
+            let (silent, other) = (started(place.store_at(&proxy.url(&place.url))), place.store());
+            silent.enqueue(vec![sample_queued(1, NOON), sample_queued(2, NOON)]).expect("queued");
+            let begun = proxy.requests() + nth;
+            proxy.freeze_after(nth);
+            std::thread::scope(|scope| {
+                let claiming = scope.spawn(|| silent.claim(&request(), &places()));
+                while proxy.requests() < begun && !claiming.is_finished() {
+                    std::thread::yield_now();
+                }
+                let before = Instant::now();
+                // That others were in the way for too long is an answer, too.
+                while other.claim(&request(), &places()).is_err() {}
+                assert!(before.elapsed() < Duration::from_secs(20), "request {nth} of {}", place.url);
+                proxy.thaw();
+                drop(claiming.join());
+            });
+            let runs = RunQueue::list(&other, &RunFilter::default()).expect("list");
+            let claimed = runs.iter().filter(|record| matches!(record.state, RunState::Running { .. }));
+            assert_eq!((claimed.count(), runs.len()), (2, 2), "request {nth} of {}", place.url);
+        }
+    };
+    std::thread::scope(|scope| (1..=6).for_each(|nth| drop(scope.spawn(move || attempt(nth)))));
 }
 
 #[test]

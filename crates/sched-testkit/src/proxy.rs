@@ -58,6 +58,8 @@ struct State {
     lost: Option<usize>,
     /// The number of the request of which half is passed on.
     torn: Option<usize>,
+    /// The number of the request after which everything is frozen.
+    freezes: Option<usize>,
     /// How often everything was cut; a connection of an earlier time is over.
     cuts: usize,
     streams: Vec<TcpStream>,
@@ -115,6 +117,13 @@ impl Proxy {
     /// Nothing is passed on, in either direction, and nothing is closed, until [`thaw`](Self::thaw).
     pub fn freeze(&self) {
         self.line.state.lock().frozen = true;
+    }
+
+    /// The n-th request from now on is passed on; its answer, and everything after it, is held back until
+    /// [`thaw`](Self::thaw).
+    pub fn freeze_after(&self, nth: usize) {
+        let mut state = self.line.state.lock();
+        state.freezes = Some(state.requests + nth.max(1));
     }
 
     /// What was held back is passed on.
@@ -233,6 +242,9 @@ impl Line {
             }
         }
         self.changed.wait_while(&mut state, |state| state.frozen && state.cuts == cuts);
+        if first && state.freezes.is_some_and(|last| last <= state.requests) {
+            (state.freezes, state.frozen) = (None, true);
+        }
         if state.cuts == cuts { passed } else { 0 }
     }
 

@@ -81,7 +81,7 @@ macro_rules! store_suite {
             store_reclaims_after_the_lease,
             store_refuses_stale_commits,
             store_commits_a_batch,
-            store_commits_keep_the_revision,
+            store_commits_raise_the_revision,
             store_changes_fence_claims,
             store_says_when_to_wake,
             store_judges_closures,
@@ -134,7 +134,7 @@ macro_rules! store_suite {
             store_removes_once_among_eight,
             store_commits_once_among_eight,
             store_removal_wins_over_a_commit,
-            store_update_wins_over_a_commit,
+            store_update_races_a_commit,
             store_lists_whole_while_others_write,
         }
     };

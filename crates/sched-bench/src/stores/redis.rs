@@ -1,104 +1,40 @@
 //! The backlog in Redis. The limit is a script that claims a thousand due jobs and writes their next times, job by job.
 
-use std::sync::Arc;
 use std::time::Instant;
 
-use chrono::{DateTime, TimeDelta, Utc};
 use redis::{Connection, Script};
-use sched_core::{
-    ConflictPolicy, Delivery, Job, JobStore, Registry, RunQueue, Scheduler, StoreContext, SystemClock, Task,
-};
-use sched_runtime_blocking::BackgroundScheduler;
 use sched_store_redis::RedisStore;
 use sched_testkit::server;
-use serde_json::json;
 
+use super::backlog::{self, Budget};
 use crate::Outcome;
 use crate::figure::Figure;
-use crate::measure::medians;
 use crate::options::Options;
 use crate::out::Board;
-use crate::stage::Tally;
 
 /// What the limit measured on the machine on which the budgets were written.
 const REFERENCE: f64 = 246_000.0;
+
+/// How many jobs a second the durable way has to do there.
+const DURABLE: f64 = 50_000.0;
+
+const BUDGET: Budget = Budget { server: "redis", least: [0.3, 0.2] };
 
 /// Measures both ways of delivery, where there is a server.
 ///
 /// **Errors**: those of the server and the scheduler; lost runs.
 pub fn run(options: &Options, board: &mut Board) -> Outcome {
     let Some(url) = server::redis() else { return Ok(()) };
-    let jobs = if options.quick { 5_000 } else { 20_000 };
-    let [once, durable, limit] = medians(options.runs, || {
-        Ok([ours(&url, jobs, Delivery::Direct)?, ours(&url, jobs, Delivery::Durable)?, limit(&url, jobs)?])
-    })?;
-    let put = |case: &str, ours| {
-        Figure::new("stores", format!("redis, {jobs} jobs due at once, {case}"), "jobs/s", ours).limit(limit)
+    let jobs = backlog::size(options);
+    let ours = |delivery| {
+        let prefix = server::unique_name("bench");
+        backlog::rate(|| RedisStore::builder(&url).prefix(&prefix).build(), jobs, delivery)
     };
-    board.put(&put("at most once", once).at_least(0.3 * REFERENCE, Some(REFERENCE)));
-    board.put(&put("durable", durable).at_least(50_000.0, Some(REFERENCE)));
+    let figures = backlog::compare(options, board, &BUDGET, ours, || limit(&url, jobs))?;
+    let case = format!("redis, {jobs} jobs due at once, durable, in numbers");
+    let durable = Figure::new("stores", case, "jobs/s", figures.durable).limit(figures.limit);
+    board.put(&durable.at_least(DURABLE, Some(REFERENCE)));
     Ok(())
-}
-
-/// Jobs per second of a scheduler, until nothing is due and no run is unfinished.
-fn ours(url: &str, jobs: u32, delivery: Delivery) -> Outcome<f64> {
-    let prefix = server::unique_name("bench");
-    let store = RedisStore::builder(url).prefix(&prefix).build()?;
-    let watcher = RedisStore::builder(url).prefix(&prefix).build()?;
-    let tally = Tally::new();
-    let counted = Arc::clone(&tally);
-    let task = Task::new("count", move |_, _| counted.add());
-    let registry = Registry::builder().linked().task(task).build()?;
-    watcher.start(StoreContext::new(
-        "default",
-        Arc::new(registry.clone()),
-        Arc::new(SystemClock::new()),
-        chrono_tz::Tz::UTC,
-    ))?;
-    let builder = Scheduler::builder().registry(registry).job_store("default", store);
-    let scheduler = BackgroundScheduler::build(builder.with(|config| config.delivery(delivery)))?;
-    scheduler.start_paused()?;
-    fill(&scheduler, &watcher, jobs)?;
-    tally.expect(u64::from(jobs));
-    let begun = Instant::now();
-    scheduler.resume()?;
-    let complete = tally.wait();
-    while watcher.counts()? != sched_core::RunCounts::default() {}
-    let time = begun.elapsed().as_secs_f64();
-    scheduler.shutdown(true)?;
-    watcher.clear()?;
-    watcher.shutdown()?;
-    if complete {
-        Ok(f64::from(jobs) / time)
-    } else {
-        Err(format!("{} runs of {jobs}", tally.count()).into())
-    }
-}
-
-/// Puts copies of a job into the store, all due now; each is due again in an hour.
-fn fill(scheduler: &Scheduler, store: &RedisStore, jobs: u32) -> Outcome {
-    let now = scheduler.clock().now();
-    let job = Job::task("count").id("sample").trigger(json!({ "type": "interval", "hours": 1 }));
-    scheduler.add_job(job)?;
-    let Some(sample) = store.get(&["sample".to_owned().try_into()?])?.remove(0) else {
-        return Err("the sample was not stored".into());
-    };
-    let sample = sample.into_job()?;
-    scheduler.remove_job("sample")?;
-    let copies = (0..jobs).map(|number| copy_of(&sample, number, now)).collect::<Outcome<Vec<Job>>>()?;
-    for answer in store.insert(&copies, ConflictPolicy::Error)? {
-        answer?;
-    }
-    Ok(())
-}
-
-fn copy_of(sample: &Job, number: u32, now: DateTime<Utc>) -> Outcome<Job> {
-    let mut job = sample.clone();
-    Arc::make_mut(&mut job.spec).id = format!("job-{number:08}").try_into()?;
-    // All are due; the order is that of the ids.
-    let due = now - TimeDelta::seconds(1);
-    (job.cursor.next_fire_time, job.cursor.next_run_time) = (Some(due), Some(due));
-    Ok(job)
 }
 
 /// Jobs per second of the least code.

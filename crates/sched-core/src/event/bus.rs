@@ -60,11 +60,14 @@ impl EventBus {
     /// Whether it was registered.
     pub(crate) fn remove(&self, id: ListenerId) -> bool {
         let mut listeners = self.listeners.lock();
-        let before = listeners.len();
-        Arc::make_mut(&mut listeners).retain(|listener| listener.id != id);
+        let Some(place) = listeners.iter().position(|listener| listener.id == id) else { return false };
+        let removed = Arc::make_mut(&mut listeners).remove(place);
         let wanted = listeners.iter().fold(0, |bits, listener| bits | listener.mask.bits());
         self.wanted.store(wanted, Ordering::Release);
-        listeners.len() < before
+        drop(listeners);
+        // What it owns may remove another listener as it goes.
+        drop(removed);
+        true
     }
 
     pub(crate) fn publish(&self, event: Event) {

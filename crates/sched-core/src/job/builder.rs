@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 use super::{Cursor, Job, JobChanges, JobOptions, JobSettings, JobSpec, JobStatus};
 use crate::config::BuildContext;
 use crate::id::JobId;
+use crate::id::is_name;
 use crate::plan::jittered;
 use crate::policy::{Coalesce, ConflictPolicy, Grace, Overlap, Retain, TimeoutSlot};
 use crate::retry::Retry;
@@ -326,11 +327,11 @@ pub(crate) fn check_settings(settings: &JobSettings) -> Result<(), Error> {
         JobSettings { max_instances: Some(0), .. } => invalid("max_instances must be a positive integer"),
         JobSettings { max_catch_up: Some(0), .. } => invalid("max_catch_up must be a positive integer"),
         JobSettings { timeout: Some(Duration::ZERO), .. } => invalid("timeout must be a positive duration"),
-        JobSettings { concurrency_key: Some(key), .. } if key.is_empty() => {
-            invalid("concurrency_key must be a nonempty string")
-        }
-        JobSettings { executor: Some(alias), .. } if alias.is_empty() => {
-            invalid("executor must be a nonempty alias")
+        JobSettings { concurrency_key: Some(key), .. } if !is_name(key) => invalid(
+            "concurrency_key must be a nonempty string of at most 255 characters without control characters",
+        ),
+        JobSettings { executor: Some(alias), .. } if !is_name(alias) => {
+            invalid("executor must be a nonempty alias of at most 255 characters without control characters")
         }
         _ => Ok(()),
     }

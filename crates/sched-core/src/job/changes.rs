@@ -30,6 +30,7 @@ pub struct JobChanges {
 }
 
 /// Changes whose parts are resolved and checked.
+#[derive(Clone)]
 pub(crate) struct Resolved {
     pub(crate) settings: JobSettings,
     pub(crate) name: Option<Arc<str>>,
@@ -108,12 +109,10 @@ impl Job {
     /// The job with `changes`; all of them or none. The revision stays: the store counts it up.
     pub(crate) fn changed(
         &self,
-        changes: JobChanges,
+        changes: Resolved,
         defaults: &super::Defaults,
-        context: BuildContext<'_>,
         now: DateTime<Utc>,
     ) -> Result<Self, Error> {
-        let changes = changes.resolve(context)?;
         let task = changes.task.or_else(|| self.spec.task.bound().cloned());
         let args = changes.args.unwrap_or_else(|| self.spec.args.clone());
         if let Some(task) = &task {

@@ -17,6 +17,7 @@ use serde_json::Value;
 pub use self::plugin::{Factory, Plugin, PluginKind};
 use crate::config::{BuildContext, Section};
 use crate::executor::Executor;
+use crate::id::{MAX_NAME_CHARS, is_name};
 use crate::job::{DeclaredJob, JobBuilder, JobSettings};
 use crate::store::JobStore;
 use crate::task::{Task, TaskEntry};
@@ -343,6 +344,13 @@ impl RegistryBuilder {
         }
         for task in self.tasks {
             let name = task.shared_name();
+            if !is_name(&name) {
+                let message = format!(
+                    "the name of a task must have 1 to {MAX_NAME_CHARS} characters, none of them a control \
+                     character: {name:?}"
+                );
+                return Err(Error::new(ErrorKind::InvalidJob, message));
+            }
             if registry.tasks.insert(Arc::clone(&name), task).is_some() {
                 return Err(Error::new(ErrorKind::AlreadyExists, format!("two tasks are named `{name}`")));
             }

@@ -137,7 +137,9 @@ impl Planned {
 
     /// Whether the job stands where this plan put it. One that is gone may have been removed by somebody else.
     fn is_written(&self, found: Option<Cursor>) -> bool {
-        self.plan.then != Then::Remove && found.as_ref() == Some(&self.plan.cursor)
+        let revision = self.job.cursor.revision.wrapping_add(1);
+        let written = Cursor { revision, ..self.plan.cursor.clone() };
+        self.plan.then != Then::Remove && found == Some(written)
     }
 }
 

@@ -116,10 +116,10 @@ impl SchedulerConfig {
         self
     }
 
-    /// The longest pause before a failed job store is tried again; 10 s when not given.
+    /// The longest pause before a failed job store is tried again; 10 s when not given, and at least 1 ms.
     #[must_use]
     pub fn retry_interval(mut self, interval: Duration) -> Self {
-        self.engine.retry_interval = interval;
+        self.engine.retry_interval = interval.max(Duration::from_millis(1));
         self
     }
 
@@ -165,10 +165,11 @@ impl SchedulerConfig {
         self
     }
 
-    /// How long a claim holds unless it is renewed; 15 s when not given.
+    /// How long a claim holds unless it is renewed; 15 s when not given. From 10 ms to a day: what is less or more is
+    /// taken for these. It has to be longer than the longest stall of machine, network and store together.
     #[must_use]
     pub fn lease_duration(mut self, lease: Duration) -> Self {
-        self.engine.lease = lease;
+        self.engine.lease = lease.clamp(Duration::from_millis(10), Duration::from_secs(86_400));
         self
     }
 

@@ -24,6 +24,7 @@ use parking_lot::Mutex;
 use self::settled::Settled;
 pub(crate) use self::sink::{Sink, log_outcome, retrying};
 use self::table::{Active, Claimed, Stage, Table};
+use super::driver::in_turn;
 use super::lane::Lane;
 use super::{Inner, Scheduler};
 use crate::context::{CancelReason, current_run};
@@ -53,6 +54,13 @@ pub struct ActiveRun {
     pub timed_out: bool,
     /// It failed and waits for its next attempt.
     pub retrying: bool,
+}
+
+impl ActiveRun {
+    /// For how long it has been running at `now`, or has waited when it has not started; zero when that is earlier.
+    pub fn age(&self, now: DateTime<Utc>) -> Duration {
+        (now - self.started_at.unwrap_or(self.since)).to_std().unwrap_or_default()
+    }
 }
 
 /// What is unfinished.
@@ -89,6 +97,8 @@ pub(crate) enum Found {
     Active(Arc<ExecutionData>),
     /// It waited for its turn and is taken out; the event is to be told after its end.
     Waiting(Execution, Option<Event>),
+    /// Its time was up, and it was to be tried again once its code is over. It is no more; this is the end of it.
+    GivenUp(Box<RunReport>),
     /// It is not unfinished here.
     Nowhere,
 }
@@ -111,7 +121,7 @@ impl Dispatcher {
     /// Notes a claimed run as active.
     pub(crate) fn register(&self, lane: &Arc<Lane>, run: Registration<'_>, now: DateTime<Utc>) {
         let Some(data) = run.execution.data() else { return };
-        data.extend_lease(run.lease_end);
+        data.extend_lease(lane.start_by(run.lease_end));
         let claimed = Claimed { lane: Arc::clone(lane), claim: run.claim, history: run.history };
         let active = Active {
             data: Arc::clone(data),
@@ -135,7 +145,7 @@ impl Dispatcher {
             Some(held) if active.data.cancel.reason().is_none() => {
                 held.claim = RunClaim { id: claimed.run.id, token: claimed.token };
                 held.history.clone_from(&claimed.history);
-                active.data.extend_lease(lease_end);
+                active.data.extend_lease(lane.start_by(lease_end));
                 Adopted::GoesOn
             }
             _ => Adopted::Ending,
@@ -143,13 +153,14 @@ impl Dispatcher {
     }
 
     /// Claims were renewed: they hold until then at least, by the monotonic clock.
-    pub(crate) fn extend_leases(&self, claims: &[RunClaim], lease_end: Duration) {
+    pub(crate) fn extend_leases(&self, lane: &Lane, claims: &[RunClaim], lease_end: Duration) {
+        let start_by = lane.start_by(lease_end);
         let table = self.table.lock();
         for claim in claims {
             let active = table.active.get(&claim.id);
             let is_of = |active: &&Active| active.claimed.as_ref().is_some_and(|held| held.claim == *claim);
             if let Some(active) = active.filter(is_of) {
-                active.data.extend_lease(lease_end);
+                active.data.extend_lease(start_by);
             }
         }
     }
@@ -191,8 +202,13 @@ impl Dispatcher {
         if let Some(execution) = table.take_retry(run).or_else(|| table.take_backlogged(run)) {
             return Found::Waiting(execution, None);
         }
-        match table.active.get(&run).map(|active| (&active.stage, &active.data)) {
+        match table.active.get_mut(&run).map(|active| (&mut active.stage, &active.data)) {
             Some((Stage::Running, data)) => return Found::Active(Arc::clone(data)),
+            Some((Stage::Held(told), _)) if told.again.is_some() => {
+                told.again = None;
+                told.report.outcome = Outcome::Cancelled;
+                return Found::GivenUp(Box::new(told.report.clone()));
+            }
             Some(_) => return Found::Nowhere,
             None => {}
         }
@@ -241,9 +257,8 @@ impl Dispatcher {
 
     /// Waits until nothing is unfinished, except the run that this thread is part of. `false`: the time ran out.
     pub(crate) fn drain(&self, scheduler: &Scheduler, limit: Option<Duration>) -> bool {
-        let own =
-            current_run().filter(|context| context.scheduler() == Some(scheduler)).map(|run| run.run().id);
-        let deadline = limit.map(|limit| std::time::Instant::now() + limit);
+        let own = own_run(scheduler);
+        let deadline = limit.and_then(|limit| std::time::Instant::now().checked_add(limit));
         let mut table = self.table.lock();
         loop {
             let others = table.active.keys().filter(|id| Some(**id) != own).count();
@@ -262,6 +277,35 @@ impl Dispatcher {
     }
 }
 
+impl Dispatcher {
+    /// Waits until no queued run of a lane is unfinished here, except the one that this thread is part of and those that
+    /// hang. Inside of the lane's turn it does not wait.
+    pub(crate) fn drain_claimed(&self, scheduler: &Scheduler, lane: &Lane) {
+        if in_turn(lane) {
+            // What a turn hands over cannot end before it does.
+            return;
+        }
+        // A turn that is under way may still hand runs over.
+        drop(lane.engine.lock());
+        let own = own_run(scheduler);
+        let mut table = self.table.lock();
+        let is_left = |table: &Table| {
+            table.active.iter().any(|(id, active)| {
+                let is_claimed = active.claimed.is_some() && matches!(active.stage, Stage::Running);
+                active.lane == lane.index && is_claimed && Some(*id) != own
+            })
+        };
+        while is_left(&table) {
+            self.settled.wait(&mut table);
+        }
+    }
+}
+
+/// The run of this scheduler that this thread is part of.
+fn own_run(scheduler: &Scheduler) -> Option<RunId> {
+    current_run().filter(|context| context.scheduler() == Some(scheduler)).map(|run| run.run().id)
+}
+
 /// Admissions under one lock.
 pub(crate) struct Batch<'a> {
     table: parking_lot::MutexGuard<'a, Table>,
@@ -274,6 +318,8 @@ pub(crate) enum Replaced {
     Active(Arc<ExecutionData>),
     /// It waited for its next attempt.
     Retrying(Execution),
+    /// It was to be tried again once its code is over.
+    GivenUp(Box<RunReport>),
 }
 
 impl Batch<'_> {
@@ -320,7 +366,15 @@ impl Batch<'_> {
         if let Some(execution) = self.table.take_retry(oldest) {
             return Some(Replaced::Retrying(execution));
         }
-        self.table.active.get(&oldest).map(|active| Replaced::Active(Arc::clone(&active.data)))
+        let active = self.table.active.get_mut(&oldest)?;
+        match &mut active.stage {
+            Stage::Held(told) if told.again.is_some() => {
+                told.again = None;
+                told.report.outcome = Outcome::Cancelled;
+                Some(Replaced::GivenUp(Box::new(told.report.clone())))
+            }
+            _ => Some(Replaced::Active(Arc::clone(&active.data))),
+        }
     }
 
     /// Notes that a job's schedule ended. The event is told now when nothing of it is unfinished, else later.
@@ -347,6 +401,7 @@ impl Scheduler {
             match replaced {
                 Replaced::Active(data) => _ = self.stop(&data, CancelReason::Replaced),
                 Replaced::Retrying(execution) => execution.finish(Outcome::Cancelled),
+                Replaced::GivenUp(report) => self.tell_given_up(*report, None),
             }
         }
     }
@@ -356,7 +411,7 @@ impl Scheduler {
         match self.inner.dispatcher.find(run) {
             Found::Active(data) => _ = self.stop(&data, CancelReason::Lost),
             Found::Waiting(execution, _) => execution.finish(Outcome::Cancelled),
-            Found::Nowhere => {}
+            Found::GivenUp(_) | Found::Nowhere => {}
         }
     }
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::Scheduler;
 use super::keeper::Keeper;
 use super::lane::{ClosesAfter, Health, Lane};
+use super::turn::Engine;
 use crate::Error;
 use crate::error::panic_message;
 use crate::event::Event;
@@ -92,28 +93,32 @@ impl Driver {
     /// [`Health::Degraded`], and is tried again after a pause that doubles up to `jobstore_retry_interval`.
     pub fn turn(&mut self) -> Wake {
         if self.lane.is_stopped() {
-            return Wake::Stop;
+            return self.stop();
         }
-        let mut engine = self.lane.engine.lock();
-        let _turning = Turning::begin(self.lane.index);
-        self.lane.awake();
-        let step = AssertUnwindSafe(|| engine.step(&self.scheduler, &self.lane));
-        let stepped = std::panic::catch_unwind(step);
-        if self.lane.take_close(ClosesAfter::Turn) {
-            // The scheduler was shut down from inside this turn.
-            if let Err(error) = self.scheduler.close_lane(&self.lane, &mut engine) {
-                tracing::warn!(store = &*self.lane.alias, %error, "the job store could not be shut down");
-            }
-        }
+        let wake = {
+            let mut engine = self.lane.engine.lock();
+            let _turning = Turning::begin(self.lane.index);
+            self.lane.awake();
+            let step = AssertUnwindSafe(|| engine.step(&self.scheduler, &self.lane));
+            let stepped = std::panic::catch_unwind(step);
+            let wake = self.judge(&mut engine, stepped);
+            // A listener of what was told last may have shut the scheduler down, too.
+            self.close_after_turn(&mut engine);
+            wake
+        };
+        if self.lane.is_stopped() { self.stop() } else { wake }
+    }
+
+    /// Tells how a turn went, and says when the next one is due.
+    fn judge(&self, engine: &mut Engine, stepped: std::thread::Result<Result<Wake, Error>>) -> Wake {
         let failure = match stepped {
             Ok(Ok(wake)) => {
                 engine.backoff.reset();
-                drop(engine);
                 if self.lane.set_health(Health::Healthy) {
                     tracing::info!(store = &*self.lane.alias, "the job store works again");
                     self.scheduler.publish(Event::StoreRecovered(Arc::clone(&self.lane.alias)));
                 }
-                return if self.lane.is_stopped() { Wake::Stop } else { wake };
+                return wake;
             }
             Ok(Err(error)) => error.to_string(),
             Err(panic) => format!("panicked: {}", panic_message(&*panic)),
@@ -122,7 +127,6 @@ impl Driver {
             return Wake::Stop;
         }
         let retry_in = engine.backoff.next();
-        drop(engine);
         let (reason, store): (Arc<str>, _) = (failure.into(), Arc::clone(&self.lane.alias));
         tracing::warn!(store = &*store, %reason, ?retry_in, "the job store failed");
         self.lane.set_health(Health::Degraded(Arc::clone(&reason)));
@@ -132,6 +136,22 @@ impl Driver {
         let deadline = inner.dispatcher.next_timer(self.lane.index, false);
         let left = deadline.map(|deadline| deadline.saturating_sub(inner.clock.monotonic()));
         Wake::After(left.map_or(retry_in, |left| left.min(retry_in)))
+    }
+
+    /// The loop is over. Whoever shut the scheduler down during the last turn may have left the lane's end to it.
+    fn stop(&self) -> Wake {
+        self.close_after_turn(&mut self.lane.engine.lock());
+        Wake::Stop
+    }
+
+    /// Closes the lane when that was left to the end of the turn.
+    fn close_after_turn(&self, engine: &mut Engine) {
+        if !self.lane.take_close(ClosesAfter::Turn) {
+            return;
+        }
+        if let Err(error) = self.scheduler.close_lane(&self.lane, engine) {
+            tracing::warn!(store = &*self.lane.alias, %error, "the job store could not be shut down");
+        }
     }
 
     /// How the loop is woken.

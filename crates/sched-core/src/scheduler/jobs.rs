@@ -22,7 +22,8 @@ const CHANGE_ATTEMPTS: usize = 16;
 impl Scheduler {
     /// Adds a job. While the scheduler is stopped the job is pending: checked now, stored at start.
     ///
-    /// **Errors**: [`AlreadyExists`](ErrorKind::AlreadyExists), [`NeverFires`](ErrorKind::NeverFires),
+    /// **Errors**: [`InvalidState`](ErrorKind::InvalidState) while it is being shut down, when a pending job would most
+    /// often be lost with the program; [`AlreadyExists`](ErrorKind::AlreadyExists), [`NeverFires`](ErrorKind::NeverFires),
     /// [`InvalidJob`](ErrorKind::InvalidJob), [`InvalidConfig`](ErrorKind::InvalidConfig) for a trigger's
     /// arguments, [`NotFound`](ErrorKind::NotFound) for an unknown task, store or executor, and those of the store.
     pub fn add_job(&self, job: JobBuilder) -> Result<JobHandle, Error> {
@@ -111,19 +112,8 @@ impl Scheduler {
             return self.change_pending(&key, |draft, state| draft.apply(changes, state.context()));
         }
         let now = self.inner.clock.now();
-        let mut changes = Some(changes);
-        let mut changed: Option<(Arc<crate::JobSpec>, Option<Cursor>)> = None;
-        self.change(&key, |job, state| {
-            if let Some(changes) = changes.take() {
-                let new = job.changed(changes, &state.defaults, state.context(), now)?;
-                let cursor = (new.cursor != job.cursor).then(|| new.cursor.clone());
-                changed = Some((new.spec, cursor));
-            }
-            let (spec, cursor) = changed.clone().unwrap_or_else(|| (Arc::clone(&job.spec), None));
-            let mut cursor = cursor.unwrap_or_else(|| job.cursor.clone());
-            cursor.revision = job.cursor.revision;
-            Ok(Job { spec, cursor })
-        })
+        let changes = changes.resolve(self.inner.state.read().context())?;
+        self.change(&key, |job, state| job.changed(changes.clone(), &state.defaults, now))
     }
 
     /// Gives a job another trigger and its next fire time from now.
@@ -207,16 +197,20 @@ impl Scheduler {
         let key = key.into();
         let reference = match self.state() {
             SchedulerState::Stopped => {
+                self.must_have_stopped()?;
                 let mut state = self.inner.state.write();
                 let at = pending_index(&state, &key)?;
                 let draft = state.pending.remove(at);
                 JobRef { job_id: draft.id, store: None }
             }
             _ => {
-                let (handle, _) = self.find(&key)?;
+                let (handle, lane) = self.find(&key)?;
                 let store = Arc::clone(&self.inner.state.read().store(&handle.store)?.store);
                 if !store.remove(std::slice::from_ref(handle.id()))?.contains(&true) {
                     return Err(not_found(&key));
+                }
+                if let Some(lane) = lane {
+                    lane.queued.lock().forget(handle.id());
                 }
                 reference(&handle)
             }
@@ -284,6 +278,7 @@ impl Scheduler {
     }
 
     pub(crate) fn add_pending(&self, draft: Draft) -> Result<JobHandle, Error> {
+        self.must_have_stopped()?;
         let mut state = self.inner.state.write();
         let same = |other: &Draft| other.id == draft.id && other.store == draft.store;
         let handle = |draft: &Draft| self.handle(draft.preview(), Arc::clone(&draft.store), true);
@@ -389,7 +384,7 @@ impl Scheduler {
         Err(not_found(key))
     }
 
-    /// Compare-and-set: tries again while the engine advances the job in between.
+    /// Compare-and-set: made anew while the engine or somebody else writes the job in between.
     fn change(
         &self,
         key: &JobKey,
@@ -425,6 +420,7 @@ impl Scheduler {
         key: &JobKey,
         change: impl FnOnce(&mut Draft, &State) -> Result<(), Error>,
     ) -> Result<JobHandle, Error> {
+        self.must_have_stopped()?;
         let mut state = self.inner.state.write();
         let at = pending_index(&state, key)?;
         let mut draft = state.pending[at].clone();

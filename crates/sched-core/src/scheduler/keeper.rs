@@ -108,7 +108,7 @@ impl Scheduler {
         let (held, lost): (Vec<_>, Vec<_>) = claims.into_iter().zip(answers).partition(|(_, ours)| *ours);
         // Counted from when it was asked for, not from its answer, which may have come late.
         let held: Vec<RunClaim> = held.into_iter().map(|(claim, _)| claim).collect();
-        self.inner.dispatcher.extend_leases(&held, now.saturating_add(lease));
+        self.inner.dispatcher.extend_leases(lane, &held, now.saturating_add(lease));
         for (claim, _) in lost {
             if lane.claims.lock().remove(&claim.id).is_some() {
                 self.stop_lost(claim.id);

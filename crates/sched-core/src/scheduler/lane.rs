@@ -58,6 +58,8 @@ pub(crate) struct Lane {
     next_wake: AtomicI64,
     woken: AtomicBool,
     stopped: AtomicBool,
+    /// Nothing more is planned or claimed; what runs is still kept and settled.
+    leaving: AtomicBool,
     /// Whether an executor refused runs of this store for want of a place.
     backlogged: AtomicBool,
     waker: Mutex<Option<Waker>>,
@@ -109,9 +111,16 @@ impl Lane {
             next_wake: AtomicI64::new(i64::MAX),
             woken: AtomicBool::new(false),
             stopped: AtomicBool::new(false),
+            leaving: AtomicBool::new(false),
             backlogged: AtomicBool::new(false),
             waker: Mutex::new(None),
         }
+    }
+
+    /// Until when a run may start whose lease holds until then at least. A lease is renewed when a third of it has passed;
+    /// where less than a third is left, renewals fail, and others may soon start the run.
+    pub(crate) fn start_by(&self, lease_end: Duration) -> Duration {
+        lease_end.saturating_sub(self.lease / 3)
     }
 
     /// The claim is over. A later one on the same run, of the attempt after it, stays.
@@ -182,6 +191,16 @@ impl Lane {
         self.stopped.load(Ordering::SeqCst)
     }
 
+    /// From here on nothing more is planned or claimed.
+    pub(crate) fn leave(&self) {
+        self.leaving.store(true, Ordering::SeqCst);
+        self.wake();
+    }
+
+    pub(crate) fn is_leaving(&self) -> bool {
+        self.leaving.load(Ordering::SeqCst)
+    }
+
     /// Leaves the end of the lane to what is under way.
     pub(crate) fn close_after(&self, what: ClosesAfter, ending: Ending) {
         *self.ending.lock() = Some(ending);
@@ -230,47 +249,72 @@ impl Lane {
 
 /// How many runs of which job are unfinished, and whose schedule has ended.
 #[derive(Default)]
-pub(crate) struct QueuedJobs(FxHashMap<JobId, (usize, bool)>);
+pub(crate) struct QueuedJobs {
+    jobs: FxHashMap<JobId, (usize, bool)>,
+    /// How many of those that ended were looked at in this round.
+    looked_at: usize,
+}
 
 impl QueuedJobs {
     /// Counts new runs of a job. Whether the job has ended and nothing of it is unfinished.
     pub(crate) fn add(&mut self, id: &JobId, runs: usize, ended: bool) -> bool {
-        let (left, over) = self.0.get(id).copied().unwrap_or_default();
+        let (left, over) = self.jobs.get(id).copied().unwrap_or_default();
         let entry = (left + runs, over || ended);
         match entry {
             (0, over) => {
-                self.0.remove(id);
+                self.jobs.remove(id);
                 return over;
             }
-            _ => self.0.insert(id.clone(), entry),
+            _ => self.jobs.insert(id.clone(), entry),
         };
         false
     }
 
     /// A run of a job is over. Whether it was the last one of a job that has ended.
     pub(crate) fn finish(&mut self, id: &JobId) -> bool {
-        let Some((left, over)) = self.0.get_mut(id) else { return false };
+        let Some((left, over)) = self.jobs.get_mut(id) else { return false };
         *left = left.saturating_sub(1);
         let (none, over) = (*left == 0, *over);
         if none {
-            self.0.remove(id);
+            self.jobs.remove(id);
         }
         none && over
     }
 
     /// Whether any job has ended that has unfinished runs.
     pub(crate) fn has_ended(&self) -> bool {
-        self.0.values().any(|(_, over)| *over)
+        self.jobs.values().any(|(_, over)| *over)
     }
 
-    /// Jobs that have ended and have unfinished runs, as far as is known here.
-    pub(crate) fn ended(&self, limit: usize) -> Vec<JobId> {
-        let ended = self.0.iter().filter(|(_, (_, over))| *over);
-        ended.map(|(id, _)| id.clone()).take(limit).collect()
+    /// Jobs that have ended and have unfinished runs, as far as is known here: so many, and the next ones each time.
+    pub(crate) fn next_ended(&mut self, limit: usize) -> Vec<JobId> {
+        let ended = self.jobs.iter().filter(|(_, (_, over))| *over);
+        let next: Vec<JobId> = ended.map(|(id, _)| id.clone()).skip(self.looked_at).take(limit).collect();
+        self.looked_at = if next.len() < limit { 0 } else { self.looked_at + limit };
+        next
     }
 
     /// Forgets a job; whether it had ended and was not forgotten before.
     pub(crate) fn forget(&mut self, id: &JobId) -> bool {
-        self.0.remove(id).is_some_and(|(_, over)| over)
+        self.jobs.remove(id).is_some_and(|(_, over)| over)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_ended_job_is_looked_at_in_its_turn() {
+        let mut queued = QueuedJobs::default();
+        for number in 0..10 {
+            let id = JobId::new(format!("job-{number}")).unwrap();
+            assert!(!queued.add(&id, 1, number % 2 == 0));
+        }
+        let rounds: Vec<Vec<JobId>> = (0..4).map(|_| queued.next_ended(2)).collect();
+        let seen: BTreeSet<&JobId> = rounds[..3].iter().flatten().collect();
+        assert_eq!((seen.len(), rounds[2].len(), &rounds[3]), (5, 1, &rounds[0]));
     }
 }

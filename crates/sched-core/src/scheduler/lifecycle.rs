@@ -285,10 +285,10 @@ impl Scheduler {
 
     /// Ends a loop and closes its store: finishes the rows of runs that ended and gives the claims on the others back.
     /// Inside a turn of the loop, or inside a run that was claimed by it, that is left to the end of the turn or the
-    /// run, which has a row to be written.
+    /// run, which has a row to be written; and to a turn that takes longer than `patience`, if there is a limit.
     ///
     /// **Errors**: those of closing the store.
-    pub(crate) fn end_lane(&self, lane: &Arc<Lane>) -> Result<(), Error> {
+    pub(crate) fn end_lane(&self, lane: &Arc<Lane>, patience: Option<Duration>) -> Result<(), Error> {
         lane.stop();
         let own = current_run().filter(|context| context.scheduler() == Some(self));
         let own = own.map(|context| context.run().id).filter(|id| lane.claims.lock().contains_key(id));
@@ -301,8 +301,20 @@ impl Scheduler {
             self.inner.closing.lock().push(Arc::clone(lane));
             return Ok(());
         }
-        let mut engine = lane.engine.lock();
-        self.close_lane(lane, &mut engine)
+        let engine = match patience {
+            None => Some(lane.engine.lock()),
+            Some(patience) => lane.engine.try_lock_for(patience),
+        };
+        if let Some(mut engine) = engine {
+            return self.close_lane(lane, &mut engine);
+        }
+        lane.close_after(ClosesAfter::Turn, self.ending());
+        self.inner.closing.lock().push(Arc::clone(lane));
+        // A turn that was over just before does not see it any more; one that is not over yet does.
+        match lane.engine.try_lock() {
+            Some(mut engine) if lane.take_close(ClosesAfter::Turn) => self.close_lane(lane, &mut engine),
+            _ => Ok(()),
+        }
     }
 
     /// The last that is done in a lane.

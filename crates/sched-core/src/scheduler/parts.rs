@@ -102,7 +102,8 @@ impl Scheduler {
         Ok(())
     }
 
-    /// Removes a job store: its loop ends and it is shut down. Its jobs stay where they are.
+    /// Removes a job store: its loop ends and it is shut down. Its jobs stay where they are. Runs of its queue that were
+    /// claimed here are waited for, except the one that this is called from: given back, others would start them again.
     pub fn remove_job_store(&self, alias: &str) -> Result<(), Error> {
         let mut state = self.inner.state.write();
         state.store(alias)?;
@@ -111,7 +112,9 @@ impl Scheduler {
         drop(state);
         let closed = match &lane {
             Some(lane) => {
-                let closed = self.end_lane(lane);
+                lane.leave();
+                self.inner.dispatcher.drain_claimed(self, lane);
+                let closed = self.end_lane(lane, None);
                 self.drop_retries(Some(lane.index));
                 closed
             }

@@ -159,14 +159,10 @@ impl From<Call> for NewRun {
 pub(crate) struct Waiters(Mutex<FxHashMap<RunId, mpsc::Sender<Outcome>>>);
 
 impl Waiters {
-    fn wait_for(&self, id: RunId) -> mpsc::Receiver<Outcome> {
-        let (sender, receiver) = mpsc::channel();
+    fn wait_for(&self, id: RunId) -> Waiter<'_> {
+        let (sender, told) = mpsc::channel();
         self.0.lock().insert(id, sender);
-        receiver
-    }
-
-    fn forget(&self, id: RunId) {
-        self.0.lock().remove(&id);
+        Waiter { waiters: self, id, told }
     }
 
     pub(crate) fn tell(&self, id: RunId, outcome: &Outcome) {
@@ -177,6 +173,19 @@ impl Waiters {
 
     pub(crate) fn abandon(&self) {
         self.0.lock().clear();
+    }
+}
+
+/// One of them; it is forgotten when it is dropped.
+struct Waiter<'a> {
+    waiters: &'a Waiters,
+    id: RunId,
+    told: mpsc::Receiver<Outcome>,
+}
+
+impl Drop for Waiter<'_> {
+    fn drop(&mut self) {
+        self.waiters.0.lock().remove(&self.id);
     }
 }
 
@@ -203,18 +212,23 @@ impl Scheduler {
 
     /// Queues a run and waits for its value. Inside a task this takes a place of the executor while it waits.
     ///
-    /// **Errors**: as [`add_run`](Self::add_run); [`Unexpected`](ErrorKind::Unexpected) with the outcome when it did
+    /// **Errors**: as [`add_run`](Self::add_run); [`InvalidState`](ErrorKind::InvalidState) on the thread of the store's
+    /// own loop, in a listener or under the executor `debug`, which would wait for itself; [`Unexpected`](ErrorKind::Unexpected) with the outcome when it did
     /// not succeed; [`Closed`](ErrorKind::Closed) when the scheduler is shut down meanwhile.
     pub fn run_job(&self, run: impl Into<NewRun>) -> Result<Value, Error> {
         let (lane, queued) = self.queued(run.into().result_ttl_or(RESULT_TTL))?;
+        if in_turn(&lane) {
+            let message = format!(
+                "the loop of job store \"{}\" cannot wait for a run that it has to start",
+                lane.alias
+            );
+            return Err(Error::new(ErrorKind::InvalidState, message));
+        }
         let id = queued.id;
         let waiter = self.inner.waiters.wait_for(id);
-        if let Err(error) = self.enqueue(&lane, queued) {
-            self.inner.waiters.forget(id);
-            return Err(error);
-        }
+        self.enqueue(&lane, queued)?;
         loop {
-            match waiter.recv_timeout(RESULT_POLL) {
+            match waiter.told.recv_timeout(RESULT_POLL) {
                 Ok(outcome) => return outcome_value(&outcome),
                 Err(mpsc::RecvTimeoutError::Disconnected) => {
                     return Err(Error::new(
@@ -305,6 +319,7 @@ impl Scheduler {
                 execution.finish(Outcome::Cancelled);
                 self.inner.events.publish_all(event);
             }
+            Found::GivenUp(report) => self.tell_given_up(*report, None),
             Found::Nowhere => return false,
         }
         true

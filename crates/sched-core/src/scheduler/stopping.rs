@@ -97,6 +97,14 @@ impl Scheduler {
         ShutDown(self.clone())
     }
 
+    /// **Errors**: [`InvalidState`](crate::ErrorKind::InvalidState) while a shutdown has begun and is not over.
+    pub(crate) fn must_have_stopped(&self) -> Result<(), Error> {
+        match self.inner.endings.0.lock().0 {
+            0 => Ok(()),
+            _ => Err(Error::new(crate::ErrorKind::InvalidState, "the scheduler is being shut down")),
+        }
+    }
+
     /// Keeps a shutdown from being over.
     pub(crate) fn ending(&self) -> Ending {
         Ending::of(&self.inner.endings)
@@ -135,7 +143,7 @@ impl Stopping {
 
     fn close(&self, parts: Parts, how: Shutdown) -> Result<(), Error> {
         let Parts { lanes, executors, ending } = parts;
-        let inner = &self.scheduler.inner;
+        let (inner, begin) = (&self.scheduler.inner, Instant::now());
         let stop = match how {
             // What this turn has not handed over yet cannot end before it does: only executors can wait here.
             Shutdown::Wait | Shutdown::WaitFor(_) if lanes.iter().any(|lane| in_turn(lane)) => how,
@@ -151,7 +159,12 @@ impl Stopping {
             first_error = first_error.or(executor.shutdown(stop).err());
         }
         for lane in &lanes {
-            first_error = first_error.or(self.scheduler.end_lane(lane).err());
+            let patience = match how {
+                Shutdown::Wait => None,
+                Shutdown::WaitFor(limit) => Some(limit.saturating_sub(begin.elapsed())),
+                Shutdown::Now => Some(Duration::ZERO),
+            };
+            first_error = first_error.or(self.scheduler.end_lane(lane, patience).err());
         }
         inner.waiters.abandon();
         tracing::info!(identity = &*inner.identity, "the scheduler was shut down");

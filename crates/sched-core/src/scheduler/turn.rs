@@ -6,6 +6,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use parking_lot::Mutex;
 
 use super::Scheduler;
 use super::ahead::{Ahead, planned};
@@ -94,9 +95,17 @@ impl Engine {
         scheduler.expire(lane);
         self.settle(scheduler, lane)?;
         if lane.is_backlogged() {
-            lane.set_backlogged(scheduler.retry_backlogs());
+            scheduler.retry_backlogs();
+            // Who is refused from here on says so, and who was before is seen.
+            lane.set_backlogged(false);
+            if scheduler.has_backlog() {
+                lane.set_backlogged(true);
+            }
         }
-        let phase = scheduler.inner.state.read().phase;
+        let phase = match scheduler.inner.state.read().phase {
+            SchedulerState::Running if lane.is_leaving() => SchedulerState::Paused,
+            phase => phase,
+        };
         let queue = lane.store.runs().filter(|_| self.uses_queue(lane));
         let mut more = false;
         if phase == SchedulerState::Running {
@@ -323,23 +332,17 @@ impl Engine {
     /// Finishes the rows of runs that ended, then tells of them.
     pub(crate) fn settle(&mut self, scheduler: &Scheduler, lane: &Arc<Lane>) -> Result<(), Error> {
         give_back(scheduler, lane)?;
-        let ended = std::mem::take(&mut *lane.ended.lock());
-        let (Some(queue), false) = (lane.store.runs(), ended.is_empty()) else { return Ok(()) };
-        let rows = ended.iter().map(|Ended { claim, report, again, .. }| FinishedRun {
+        let ended = Taken::from(&lane.ended);
+        let (Some(queue), false) = (lane.store.runs(), ended.items.is_empty()) else { return Ok(()) };
+        let rows = ended.items.iter().map(|Ended { claim, report, again, .. }| FinishedRun {
             claim: *claim,
             outcome: report.outcome.clone(),
             started_at: report.started_at,
             finished_at: report.finished_at,
             again: again.clone(),
         });
-        let answers = match queue.finish(rows.collect()) {
-            Ok(answers) => answers,
-            Err(error) => {
-                lane.ended.lock().splice(0..0, ended);
-                return Err(error);
-            }
-        };
-        for (ended, ours) in ended.into_iter().zip(answers) {
+        let answers = queue.finish(rows.collect())?;
+        for (ended, ours) in ended.keep().into_iter().zip(answers) {
             lane.forget(ended.claim);
             match ours {
                 true => tell_settled(scheduler, lane, ended),
@@ -485,20 +488,43 @@ pub(super) fn queued_runs(job: &Job, plan: &Plan, now: DateTime<Utc>) -> Vec<Que
 /// Gives back the claims of runs that did not start because their leases may have ended. One that others have claimed
 /// since is theirs already.
 fn give_back(scheduler: &Scheduler, lane: &Arc<Lane>) -> Result<(), Error> {
-    let lapsed = std::mem::take(&mut *lane.lapsed.lock());
-    let (Some(queue), false) = (lane.store.runs(), lapsed.is_empty()) else { return Ok(()) };
-    let claims: Vec<RunClaim> = lapsed.iter().map(|lapsed| lapsed.claim).collect();
-    if let Err(error) = queue.release(&claims) {
-        lane.lapsed.lock().splice(0..0, lapsed);
-        return Err(error);
-    }
+    let lapsed = Taken::from(&lane.lapsed);
+    let (Some(queue), false) = (lane.store.runs(), lapsed.items.is_empty()) else { return Ok(()) };
+    let claims: Vec<RunClaim> = lapsed.items.iter().map(|lapsed| lapsed.claim).collect();
+    queue.release(&claims)?;
     let mut told = Told::new(scheduler, lane);
-    for Lapsed { claim, job_id } in lapsed {
+    for Lapsed { claim, job_id } in lapsed.keep() {
         lane.forget(claim);
         told.claim_lost(job_id, Some(claim.id));
     }
     scheduler.inner.events.publish_all(told.first);
     Ok(())
+}
+
+/// What was taken out of a list to be written; it goes back unless it was, also when the store panics.
+struct Taken<'a, T> {
+    list: &'a Mutex<Vec<T>>,
+    items: Vec<T>,
+}
+
+impl<'a, T> Taken<'a, T> {
+    fn from(list: &'a Mutex<Vec<T>>) -> Self {
+        let items = std::mem::take(&mut *list.lock());
+        Self { list, items }
+    }
+
+    /// It was written.
+    fn keep(mut self) -> Vec<T> {
+        std::mem::take(&mut self.items)
+    }
+}
+
+impl<T> Drop for Taken<'_, T> {
+    fn drop(&mut self) {
+        if !self.items.is_empty() {
+            self.list.lock().splice(0..0, std::mem::take(&mut self.items));
+        }
+    }
 }
 
 /// Tells of a queued run whose row is written.
@@ -522,7 +548,7 @@ pub(crate) fn tell_finished(scheduler: &Scheduler, lane: &Lane, report: RunRepor
 
 /// Tells of jobs whose schedule has ended and whose last runs ended on other schedulers.
 fn tell_removed_elsewhere(scheduler: &Scheduler, lane: &Lane, queue: &dyn RunQueue) -> Result<(), Error> {
-    let ended = lane.queued.lock().ended(ENDED_JOBS);
+    let ended = lane.queued.lock().next_ended(ENDED_JOBS);
     for job_id in ended {
         let is_left = |phase| {
             let filter = RunFilter {

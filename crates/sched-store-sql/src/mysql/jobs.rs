@@ -140,7 +140,7 @@ impl Rows<'_> {
         let update = format!(
             "UPDATE {} STRAIGHT_JOIN {{jobs}} j ON {IS_OURS} SET j.next_run_time = v.next_run_time, \
              j.next_fire_time = v.next_fire_time, j.last_fire_time = v.last_fire_time, j.status = v.status, \
-             j.state = v.state, j.claimed_until = 0 WHERE j.claimed_until <> 0",
+             j.state = v.state, j.revision = j.revision + 1, j.claimed_until = 0 WHERE j.claimed_until <> 0",
             table(&columns)
         );
         self.execute(&update, &[rows.as_str().into()])?;

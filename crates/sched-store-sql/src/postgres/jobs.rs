@@ -116,7 +116,7 @@ impl<'a> CommitLists<'a> {
 const ADVANCE: &str = "WITH c AS MATERIALIZED (SELECT * FROM unnest(?, ?, ?, ?, ?, ?, ?) WITH ORDINALITY AS c(id, token, \
        next_run_time, next_fire_time, last_fire_time, status, state, place)), \
      moved AS (UPDATE {jobs} j SET next_run_time = c.next_run_time, next_fire_time = c.next_fire_time, \
-       last_fire_time = c.last_fire_time, status = c.status, state = c.state, claimed_by = NULL, \
+       last_fire_time = c.last_fire_time, status = c.status, state = c.state, revision = j.revision + 1, claimed_by = NULL, \
        claimed_until = NULL FROM c WHERE j.id = c.id AND j.token = c.token AND j.claimed_until IS NOT NULL \
        AND c.state IS NOT NULL RETURNING c.place), \
      gone AS (DELETE FROM {jobs} j USING c WHERE c.state IS NULL AND j.id = c.id AND j.token = c.token \

@@ -218,7 +218,7 @@ impl JobStatements for Rows<'_> {
         let go = self.tables.sql(&format!("DELETE FROM {{jobs}} {IS_OURS}"));
         let stay = self.tables.sql(&format!(
             "UPDATE {{jobs}} SET next_run_time = ?, next_fire_time = ?, last_fire_time = ?, status = ?, state = ?, \
-             claimed_by = NULL, claimed_until = NULL {IS_OURS}"
+             revision = revision + 1, claimed_by = NULL, claimed_until = NULL {IS_OURS}"
         ));
         let changed = commits.iter().map(|commit| {
             let (seq, id, token) = (commit.seq.into(), commit.id.as_str().into(), commit.token.into());

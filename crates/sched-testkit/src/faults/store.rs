@@ -68,6 +68,7 @@ struct State {
     faults: BTreeMap<StoreCall, VecDeque<Fault>>,
     broken: Option<ErrorKind>,
     delay: Duration,
+    before: BTreeMap<StoreCall, Box<dyn FnOnce() + Send>>,
 }
 
 /// What goes wrong.
@@ -107,6 +108,11 @@ impl FaultyStore {
         self.add(call, times, Fault::Panics);
     }
 
+    /// Just before the next call of this kind `work` is done, as if somebody else were faster.
+    pub fn before(&self, call: StoreCall, work: impl FnOnce() + Send + 'static) {
+        self.state.lock().before.insert(call, Box::new(work));
+    }
+
     /// All calls fail, until [`mend`](Self::mend).
     pub fn break_down(&self, kind: ErrorKind) {
         self.state.lock().broken = Some(kind);
@@ -134,6 +140,10 @@ impl FaultyStore {
     }
 
     fn call<T>(&self, call: StoreCall, work: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
+        let before = self.state.lock().before.remove(&call);
+        if let Some(work) = before {
+            work();
+        }
         let (fault, delay) = {
             let mut state = self.state.lock();
             *state.calls.entry(call).or_default() += 1;

@@ -1,5 +1,6 @@
 //! Cases: changing jobs that exist.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use sched_core::{Error, ErrorKind, Grace, Job, JobChanges, JobStatus, SchedulerState};
@@ -7,6 +8,7 @@ use serde_json::json;
 
 use super::fixture::{ADD, Fixture, HELD, NOTE, World};
 use super::triggers::Every;
+use crate::faults::{FaultyStore, StoreCall};
 use crate::jobs::{FixedTrigger, noon_plus};
 
 fn kind<T>(result: Result<T, Error>) -> Option<ErrorKind> {
@@ -210,5 +212,37 @@ pub fn a_task_may_remove_its_own_job(fixture: &Fixture) -> Result<(), Error> {
     world.run_for(60);
     assert_eq!(world.outcomes(), ["succeeded: \"done\""]);
     assert!(world.ids()?.is_empty());
+    Ok(())
+}
+
+/// A change that the engine or another change overtakes is made anew: no fire time runs twice, and no change is lost.
+pub fn a_change_that_is_overtaken_is_made_anew(fixture: &Fixture) -> Result<(), Error> {
+    let store = FaultyStore::new(fixture.store());
+    let world = fixture.started_with(|config| config.job_store("default", Arc::clone(&store) as Arc<_>))?;
+    world.add(Job::task(NOTE).id("a").trigger(Every::seconds(10)))?;
+    world.sleep(10);
+    let engine = world.clone();
+    store.before(StoreCall::Update, move || {
+        engine.turn();
+    });
+    world.scheduler.modify_job("a", JobChanges::new().name("other"))?;
+    world.turn();
+    assert_eq!(world.fired(), [10], "it is not moved back");
+    let faster = world.scheduler.clone();
+    store.before(StoreCall::Update, move || {
+        let changed = faster.modify_job("a", JobChanges::new().max_instances(6));
+        changed.map(drop).unwrap_or_else(|error| panic!("{error}"));
+    });
+    world.scheduler.modify_job("a", JobChanges::new().name("last"))?;
+    let job = world.job("a")?;
+    assert_eq!((job.name(), job.options.max_instances), ("last", 6));
+    assert_eq!(job.next_run_time(), Some(noon_plus(20)));
+    world.sleep(10);
+    let engine = world.clone();
+    store.before(StoreCall::Update, move || {
+        engine.turn();
+    });
+    world.scheduler.pause_job("a")?;
+    assert_eq!(world.job("a")?.cursor.last_fire_time, Some(noon_plus(20)));
     Ok(())
 }

@@ -265,7 +265,7 @@ pub fn a_job_is_removed_after_its_last_run_elsewhere(fixture: &Fixture) -> Resul
     planner.add(Job::task(NOTE).id("a").trigger(once).executor(HELD).result_ttl(HOUR))?;
     planner.run_for(1);
     worker.turn();
-    planner.run_for(10);
+    planner.run_for(5);
     assert!(planner.recorder.words_of(&["removed"]).is_empty(), "its run is not over");
     worker.held.run_all();
     worker.turn();

@@ -10,6 +10,7 @@
 pub mod changes;
 pub mod control;
 pub mod durable;
+pub mod ending;
 pub mod executors;
 pub mod firing;
 pub mod fixture;
@@ -114,6 +115,7 @@ macro_rules! scheduler_suite {
             resuming_an_ended_job_removes_it
             the_next_run_time_may_be_moved
             a_change_survives_a_fire
+            a_change_that_is_overtaken_is_made_anew
             a_task_may_remove_its_own_job
         }
         $crate::scheduler_cases! { $make; firing:
@@ -217,6 +219,16 @@ macro_rules! scheduler_suite {
             a_queued_run_keeps_its_history
             attempts_go_on_elsewhere
             retry_rules_are_inherited_and_stored
+        }
+        $crate::scheduler_cases! { $make; ending:
+            a_listener_of_a_store_failure_may_shut_down
+            a_shutdown_that_does_not_wait_leaves_a_stuck_turn_behind
+            nothing_is_added_while_a_shutdown_goes_on
+            a_removed_store_waits_for_its_queued_runs
+            an_end_survives_a_store_that_panics
+            a_loop_does_not_wait_for_its_own_run
+            a_hung_run_that_was_to_be_tried_again_may_be_cancelled
+            a_free_place_of_a_task_goes_to_who_can_take_it
         }
         $crate::scheduler_cases! { $make; queueing:
             a_queued_call_takes_its_options

@@ -142,7 +142,7 @@ impl Server {
         if self.mutation != Some(Mutation::CommitKeepsTheClaim) {
             row.lease = None;
         }
-        let revision = row.job.cursor.revision;
+        let revision = row.job.cursor.revision + 1;
         match (advance, self.mutation) {
             (_, Some(Mutation::RunsWithoutAdvance)) | (Advance::Remove, Some(Mutation::RemovedJobStays)) => {}
             (_, Some(Mutation::CursorLost)) => {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use sched_core::{Advance, Claim, Committed, ConflictPolicy, Cursor, Job, JobCommit, JobStatus};
+use sched_core::{Advance, Claim, Committed, ConflictPolicy, Cursor, ErrorKind, Job, JobCommit, JobStatus};
 
 use super::{StoreFixture, applied, claimed_ids};
 use crate::jobs::{NOON, cursor_at, job_id, moved, noon_plus, sample_job, sample_queued_of};
@@ -142,14 +142,18 @@ pub fn store_commits_a_batch(fixture: StoreFixture) {
     fixture.end();
 }
 
-/// A commit is no change by a user: who has read the job before it may still update it.
-pub fn store_commits_keep_the_revision(fixture: StoreFixture) {
+/// Guarantee 12: who has read a job before a commit moved it on cannot move it back.
+pub fn store_commits_raise_the_revision(fixture: StoreFixture) {
     fixture.insert(&[sample_job("a", NOON)]);
     let before = fixture.stored("a");
     let claim = fixture.claim_one("one", NOON).claim;
     assert_eq!(fixture.advance(&claim, noon_plus(60)), applied());
-    assert_eq!(fixture.stored("a").cursor.revision, before.cursor.revision);
-    fixture.update_one(&moved(&before, noon_plus(5))).expect("update");
+    let after = fixture.stored("a");
+    assert_eq!(after.cursor.revision, before.cursor.revision + 1);
+    let refused = fixture.update_one(&moved(&before, noon_plus(5))).expect_err("it read too early");
+    assert_eq!(refused.kind(), ErrorKind::Stale, "{refused}");
+    assert_eq!(fixture.stored("a").next_run_time(), Some(noon_plus(60)));
+    fixture.update_one(&moved(&after, noon_plus(5))).expect("update");
     assert_eq!(fixture.stored("a").next_run_time(), Some(noon_plus(5)));
     fixture.end();
 }

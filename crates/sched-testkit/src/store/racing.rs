@@ -163,20 +163,28 @@ pub fn store_removal_wins_over_a_commit(fixture: StoreFixture) {
     fixture.end();
 }
 
-/// An update and a commit at once: the update is applied, and what it says is not undone by the commit.
-pub fn store_update_wins_over_a_commit(fixture: StoreFixture) {
+/// An update and a commit at once: one of them is applied, and the other is told that it came too late.
+pub fn store_update_races_a_commit(fixture: StoreFixture) {
     for round in 0..ROUNDS * 2 {
         fixture.insert(&[sample_job("a", NOON)]);
         let claimed = fixture.claim_one("one", NOON);
         let read = fixture.stored("a");
-        race(&fixture, 2, |store, thread| match (thread + round) % 2 {
-            0 => {
-                let answer = store.update(&[moved(&read, noon_plus(7))]).expect("update").remove(0);
-                assert!(answer.is_ok(), "a commit does not count as a change: {answer:?}");
-            }
-            _ => drop(commit_one(store, &claimed.claim, Advance::To(cursor_at(noon_plus(60))))),
+        let done = race(&fixture, 2, |store, thread| match (thread + round) % 2 {
+            0 => match store.update(&[moved(&read, noon_plus(7))]).expect("update").remove(0) {
+                Ok(()) => Some(7),
+                Err(error) => {
+                    assert_eq!(error.kind(), ErrorKind::Stale, "{error}");
+                    None
+                }
+            },
+            _ => match commit_one(store, &claimed.claim, Advance::To(cursor_at(noon_plus(60)))) {
+                Committed::Stale => None,
+                _ => Some(60),
+            },
         });
-        assert_eq!(fixture.stored("a").next_run_time(), Some(noon_plus(7)), "round {round}");
+        let done: Vec<i64> = done.into_iter().flatten().collect();
+        assert_eq!(done.len(), 1, "round {round}: {done:?}");
+        assert_eq!(fixture.stored("a").next_run_time(), Some(noon_plus(done[0])), "round {round}");
         fixture.store.clear().expect("clear");
     }
     fixture.end();

@@ -64,7 +64,7 @@ pub fn store_keeps_every_time_of_a_cursor(fixture: StoreFixture) {
     let claim = fixture.claim_one("one", noon_plus(1)).claim;
     assert_eq!(fixture.commit_one(&claim, sched_core::Advance::To(cursor(30)), Vec::new()), applied());
     let committed = fixture.stored("a").cursor;
-    assert_eq!(Cursor { revision: stored.revision, ..cursor(30) }, committed, "after a commit");
+    assert_eq!(Cursor { revision: stored.revision + 1, ..cursor(30) }, committed, "after a commit");
     fixture.end();
 }
 

@@ -72,15 +72,14 @@ impl Scheduler {
         }
     }
 
-    /// Offers all executors what they had no place for; whether something still waits.
-    pub(crate) fn retry_backlogs(&self) -> bool {
-        let table = self.inner.dispatcher.table.lock();
-        if table.backlog.is_empty() {
-            return false;
-        }
-        let aliases: Vec<Arc<str>> = table.backlog.keys().cloned().collect();
-        drop(table);
+    /// Offers all executors what they had no place for.
+    pub(crate) fn retry_backlogs(&self) {
+        let aliases: Vec<Arc<str>> = self.inner.dispatcher.table.lock().backlog.keys().cloned().collect();
         aliases.iter().for_each(|alias| self.retry_backlog(alias));
+    }
+
+    /// Whether something waits that executors had no place for.
+    pub(crate) fn has_backlog(&self) -> bool {
         self.inner.dispatcher.table.lock().backlog.values().any(|backlog| !backlog.is_empty())
     }
 

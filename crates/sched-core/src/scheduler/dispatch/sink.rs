@@ -107,18 +107,21 @@ impl Sink {
         match self.judge(report, is_running, goes_on) {
             End::Retry(at) => {
                 scheduler.inner.events.flush();
+                // It may have been stopped since that was judged.
+                if !scheduler.is_running() {
+                    scheduler.drop_retries(None);
+                }
                 if let Some(lane) = lane {
                     lane.wake_for(Some(at));
                 }
                 return;
             }
-            End::Gone => return scheduler.inner.dispatcher.settled.notify_all(),
+            End::Gone | End::Silent => {}
             End::Tell(report) => {
                 log_outcome(&report);
                 scheduler.publish_ended(report);
             }
             End::Written(lane) => lane.wake(),
-            End::Silent => {}
         }
         let mut table = scheduler.inner.dispatcher.table.lock();
         let alias = table.active.get(&run.id).filter(|_| !table.backlog.is_empty());
@@ -159,11 +162,13 @@ impl Sink {
         if let Some(claimed) = &active.claimed {
             let is_dropped = matches!(report.outcome, Outcome::Cancelled | Outcome::Abandoned(_));
             let is_unbegun = report.started_at.is_none() && is_dropped;
-            let is_lost = active.data.cancel.reason() == Some(CancelReason::Lost);
+            // Another scheduler, or a later turn, runs what nobody here asked to end.
+            let is_left =
+                matches!(active.data.cancel.reason(), Some(CancelReason::Lost | CancelReason::Shutdown));
             return match is_unbegun {
                 // The lease is given back when the lane ends, for others to take it at once.
                 true if !is_running => End::Silent,
-                true if is_lost => End::Written(claimed.give_up(report.run.job_id.clone())),
+                true if is_left => End::Written(claimed.give_up(report.run.job_id.clone())),
                 _ => End::Written(claimed.end(report, again.map(|(_, at)| at), was_told)),
             };
         }

@@ -28,9 +28,9 @@ pub(super) struct Table {
     pub(super) active: FxHashMap<RunId, Active>,
     pub(super) jobs: FxHashMap<JobSlot, Slots>,
     /// Unfinished runs of limited tasks, in each lane by itself.
-    tasks: FxHashMap<(u32, Arc<str>), u32>,
+    tasks: Crowds,
     /// Unfinished runs that share a key, in each lane by itself.
-    keys: FxHashMap<(u32, Arc<str>), Crowd>,
+    keys: Crowds,
     /// Runs that executors had no place for, in order.
     pub(super) backlog: FxHashMap<Arc<str>, Backlog>,
     pub(super) waiting: usize,
@@ -134,13 +134,19 @@ impl Slots {
     }
 }
 
-/// The runs that share a key.
+/// The runs that share a limit, of a task or of a key.
 #[derive(Default)]
 struct Crowd {
     inside: u32,
     /// Jobs whose first waiting run was held back here, in order. Some may have gone on since.
     waiting: VecDeque<JobSlot>,
 }
+
+/// Crowds by lane and name.
+type Crowds = FxHashMap<(u32, Arc<str>), Crowd>;
+
+/// Chooses between those of tasks and those of keys.
+type CrowdsOf = fn(&mut Table) -> &mut Crowds;
 
 /// What follows from a place that became free.
 #[derive(Default)]
@@ -153,7 +159,8 @@ pub(super) struct Released {
 
 impl Table {
     pub(super) fn active_of(&self, lane: u32, task: Option<&Task>) -> u32 {
-        task.and_then(|task| self.tasks.get(&(lane, task.shared_name()))).copied().unwrap_or(0)
+        let crowd = task.and_then(|task| self.tasks.get(&(lane, task.shared_name())));
+        crowd.map_or(0, |crowd| crowd.inside)
     }
 
     pub(super) fn start_or_wait(
@@ -182,8 +189,12 @@ impl Table {
         let Some(data) = execution.data() else { return Err(execution) };
         let (task, options) = (data.task().map(|task| &**task), data.options());
         let limit = task.and_then(Task::max_instances);
-        if limit.is_some_and(|limit| self.active_of(slot.0, task) >= limit) {
-            return Err(execution);
+        if let (Some(task), Some(limit)) = (task, limit) {
+            let crowd = self.tasks.entry((slot.0, task.shared_name())).or_default();
+            if crowd.inside >= limit {
+                crowd.waiting.push_back(slot.clone());
+                return Err(execution);
+            }
         }
         let Some(slots) = self.jobs.get_mut(slot).filter(|slots| slots.active < options.max_instances) else {
             return Err(execution);
@@ -201,7 +212,7 @@ impl Table {
             slots.rare().running.push_back(data.run.id);
         }
         if let (Some(task), Some(_)) = (task, limit) {
-            *self.tasks.entry((slot.0, task.shared_name())).or_default() += 1;
+            self.tasks.entry((slot.0, task.shared_name())).or_default().inside += 1;
         }
         let active = Active {
             data: Arc::clone(data),
@@ -231,11 +242,6 @@ impl Table {
     /// Gives the place of a run to the next that waits for it.
     pub(super) fn free_place(&mut self, active: &Active, now: DateTime<Utc>) -> Released {
         let (run, mut released) = (&active.data.run, Released::default());
-        if active.limited_task
-            && let Some(count) = self.tasks.get_mut(&(active.lane, Arc::clone(&run.task)))
-        {
-            *count = count.saturating_sub(1);
-        }
         if let (None, Some(job_id)) = (&active.claimed, &run.job_id) {
             let slot = (active.lane, job_id.clone());
             if let Some(slots) = self.jobs.get_mut(&slot) {
@@ -245,14 +251,16 @@ impl Table {
                 }
             }
             if let Some(key) = &active.data.options().concurrency_key {
-                released.for_key = self.next_of_key((active.lane, Arc::clone(key)), now);
+                released.for_key =
+                    self.next_of(|table| &mut table.keys, &(active.lane, Arc::clone(key)), now);
             }
             released.ready = self.next_waiting(&slot, now);
             let idle = self.forget_idle(&slot);
             released.event = idle.and_then(|slots| slots.rare?.ended).map(Event::JobRemoved);
         }
         if active.limited_task {
-            released.for_task = self.next_of_task(active.lane, &run.task, now);
+            released.for_task =
+                self.next_of(|table| &mut table.tasks, &(active.lane, Arc::clone(&run.task)), now);
         }
         released
     }
@@ -272,31 +280,21 @@ impl Table {
         }
     }
 
-    /// A place of a limited task is free: the first job that waits for it may go on.
-    fn next_of_task(&mut self, lane: u32, task: &str, now: DateTime<Utc>) -> Option<Execution> {
-        let waits = |slots: &Slots| {
-            let first = slots.rare.as_ref().and_then(|rare| rare.waiting.front());
-            first.and_then(Execution::task).is_some_and(|waiting| waiting.name() == task)
-        };
-        let slot = self.jobs.iter().find(|(slot, slots)| slot.0 == lane && waits(slots))?.0.clone();
-        self.next_waiting(&slot, now)
-    }
-
-    /// A place of a key is free: the first job that waits for it may go on.
-    fn next_of_key(&mut self, key: (u32, Arc<str>), now: DateTime<Utc>) -> Option<Execution> {
-        let crowd = self.keys.get_mut(&key)?;
+    /// A place of a task or a key is free: the first job that waits for it and has a place of its own may go on.
+    fn next_of(&mut self, crowds: CrowdsOf, of: &(u32, Arc<str>), now: DateTime<Utc>) -> Option<Execution> {
+        let crowd = crowds(self).get_mut(of)?;
         crowd.inside = crowd.inside.saturating_sub(1);
         // Those that are still held back line up again, behind the others.
         let mut next = None;
         for _ in 0..crowd.waiting.len() {
-            let slot = self.keys.get_mut(&key).and_then(|crowd| crowd.waiting.pop_front());
+            let slot = crowds(self).get_mut(of).and_then(|crowd| crowd.waiting.pop_front());
             next = slot.and_then(|slot| self.next_waiting(&slot, now));
             if next.is_some() {
                 break;
             }
         }
-        if self.keys.get(&key).is_some_and(|crowd| crowd.inside == 0 && crowd.waiting.is_empty()) {
-            self.keys.remove(&key);
+        if crowds(self).get(of).is_some_and(|crowd| crowd.inside == 0 && crowd.waiting.is_empty()) {
+            crowds(self).remove(of);
         }
         next
     }

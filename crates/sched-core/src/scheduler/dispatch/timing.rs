@@ -130,7 +130,7 @@ impl Scheduler {
         self.go_on(released, None);
     }
 
-    fn tell_given_up(&self, report: RunReport, again: Option<DateTime<Utc>>) {
+    pub(crate) fn tell_given_up(&self, report: RunReport, again: Option<DateTime<Utc>>) {
         match again {
             Some(at) => self.publish(retrying(&report, at)),
             None => {
