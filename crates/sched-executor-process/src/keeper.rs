@@ -18,7 +18,9 @@ use std::time::{Duration, Instant};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use parking_lot::{Condvar, Mutex};
-use sched_core::{CancelReason, CancelToken, Execution, Outcome, Run, RunContext, RunId, TaskError};
+use sched_core::{
+    CancelReason, CancelToken, Cancelled, Execution, Outcome, Run, RunContext, RunId, TaskError,
+};
 
 use crate::bell::Bell;
 use crate::pool::{Found, Pool, contain, died};
@@ -197,6 +199,8 @@ struct First {
     since: Instant,
     is_slow: bool,
     is_told_to_stop: bool,
+    /// Rings the bell when it is asked to stop, for as long as this is kept.
+    asked: Option<Cancelled>,
     stop: Option<Stop>,
 }
 
@@ -218,7 +222,7 @@ impl Stop {
 
 impl First {
     fn new() -> Self {
-        Self { since: Instant::now(), is_slow: false, is_told_to_stop: false, stop: None }
+        Self { since: Instant::now(), is_slow: false, is_told_to_stop: false, asked: None, stop: None }
     }
 }
 
@@ -455,7 +459,8 @@ impl Desk {
             self.recall();
             // From now on the bell is rung when the run is asked to stop.
             let waker = Waker::from(Arc::clone(&self.shelf.bell));
-            if Pin::new(&mut token.cancelled()).poll(&mut Context::from_waker(&waker)).is_ready() {
+            let asked = self.first.asked.insert(token.cancelled());
+            if Pin::new(asked).poll(&mut Context::from_waker(&waker)).is_ready() {
                 self.tell_to_stop();
             }
         }
