@@ -8,7 +8,7 @@ use sched_core::{
     Capacity, Error, ErrorKind, Execution, Executor, ExecutorContext, Refused, RunId, Section, Shutdown,
 };
 
-use crate::pool::{Limits, Pool, closed};
+use crate::pool::{Limits, Pool};
 use crate::runtime::AsyncRuntime;
 
 /// How many plain functions run at once when nothing else is said: half of the blocking threads that runtimes usually
@@ -139,7 +139,7 @@ impl<R: AsyncRuntime> Executor for AsyncExecutor<R> {
     fn submit(&self, runs: Vec<Execution>) -> Result<(), Refused> {
         match self.pool() {
             Some(pool) => pool.submit(runs),
-            None => Err(Refused { runs, error: closed(R::NAME) }),
+            None => Err(Refused::closed(runs, R::NAME)),
         }
     }
 

@@ -29,7 +29,7 @@ impl<R: AsyncRuntime> AsyncScheduler<R> {
     /// See [`Scheduler::get_jobs`](sched_core::Scheduler::get_jobs).
     pub async fn get_jobs(&self, store: Option<&str>) -> Result<Vec<JobHandle>, Error> {
         let store = store.map(str::to_owned);
-        self.call(move |scheduler| scheduler.get_jobs(store.as_deref())).await
+        self.off_loop(move |scheduler| scheduler.get_jobs(store.as_deref())).await
     }
 
     /// See [`Scheduler::modify_job`](sched_core::Scheduler::modify_job).
@@ -79,6 +79,6 @@ impl<R: AsyncRuntime> AsyncScheduler<R> {
     /// See [`Scheduler::remove_all_jobs`](sched_core::Scheduler::remove_all_jobs).
     pub async fn remove_all_jobs(&self, store: Option<&str>) -> Result<(), Error> {
         let store = store.map(str::to_owned);
-        self.call(move |scheduler| scheduler.remove_all_jobs(store.as_deref())).await
+        self.off_loop(move |scheduler| scheduler.remove_all_jobs(store.as_deref())).await
     }
 }

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use atomic_waker::AtomicWaker;
 use parking_lot::{Condvar, Mutex};
 use sched_core::{
-    CancelToken, Capacity, Error, ErrorKind, Execution, Refused, RunId, Shutdown, TaskBody, current_run,
+    CancelReason, CancelToken, Capacity, Execution, Refused, RunId, Shutdown, TaskBody, current_run,
 };
 use slab::Slab;
 
@@ -119,7 +119,7 @@ impl<R: AsyncRuntime> Pool<R> {
     pub(crate) fn submit(self: &Arc<Self>, mut runs: Vec<Execution>) -> Result<(), Refused> {
         let mut state = self.state.lock();
         if !state.open {
-            return Err(Refused { runs, error: closed(&self.alias) });
+            return Err(Refused::closed(runs, &self.alias));
         }
         let room = state.room(self.limits).unwrap_or(usize::MAX);
         let refused = if runs.len() > room { runs.split_off(room) } else { Vec::new() };
@@ -130,8 +130,7 @@ impl<R: AsyncRuntime> Pool<R> {
         if refused.is_empty() {
             return Ok(());
         }
-        let message = format!("executor \"{}\" is full", self.alias);
-        Err(Refused { runs: refused, error: Error::new(ErrorKind::Unavailable, message) })
+        Err(Refused::full(refused, &self.alias))
     }
 
     pub(crate) fn capacity(&self) -> Capacity {
@@ -149,7 +148,7 @@ impl<R: AsyncRuntime> Pool<R> {
         if let Some(waiting) = state.take_waiting(run) {
             let next = state.admit(self.limits);
             drop(state);
-            give_up(waiting);
+            waiting.give_up(CancelReason::Asked);
             self.go_on(next);
             return true;
         }
@@ -177,7 +176,7 @@ impl<R: AsyncRuntime> Pool<R> {
 
     /// Waits until every run is over, but for those that wait here themselves; says whether they are.
     fn wait(self: &Arc<Self>, limit: Option<Duration>) -> bool {
-        let deadline = limit.map(|limit| Instant::now() + limit);
+        let deadline = limit.and_then(|limit| Instant::now().checked_add(limit));
         let own = current_run().map(|context| context.run().id);
         let mut state = self.state.lock();
         let mut running = state.running.iter().map(|(_, started)| started);
@@ -217,13 +216,13 @@ impl<R: AsyncRuntime> Pool<R> {
             state.running.iter().map(|(_, started)| Arc::clone(started)).collect();
         drop(state);
         for started in running {
-            started.token.cancel();
+            started.token.cancel_because(CancelReason::Shutdown);
             // A run that shuts its own executor down is not stopped in the middle of doing so.
             if own.is_none() || started.run != own {
                 started.stop();
             }
         }
-        waiting.into_iter().for_each(give_up);
+        waiting.into_iter().for_each(|run| run.give_up(CancelReason::Shutdown));
     }
 
     fn go_on(self: &Arc<Self>, next: Next) {
@@ -379,12 +378,6 @@ impl<R: AsyncRuntime> Drop for Worker<R> {
     }
 }
 
-/// Drops a run that has not started; it reports itself as cancelled.
-fn give_up(run: Execution) {
-    run.cancel_token().cancel();
-    contain(|| drop(run));
-}
-
 /// Does something that may call foreign code outside a task, such as a listener, and survives its panic.
 fn contain(work: impl FnOnce()) {
     if let Err(payload) = std::panic::catch_unwind(AssertUnwindSafe(work)) {
@@ -392,8 +385,4 @@ fn contain(work: impl FnOnce()) {
         let dropped = std::panic::catch_unwind(AssertUnwindSafe(|| drop(payload)));
         dropped.unwrap_or_else(std::mem::forget);
     }
-}
-
-pub(crate) fn closed(alias: &str) -> Error {
-    Error::new(ErrorKind::Closed, format!("executor \"{alias}\" is shut down"))
 }

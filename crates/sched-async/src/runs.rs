@@ -40,10 +40,13 @@ impl<R: AsyncRuntime> AsyncScheduler<R> {
     /// **Errors**: as [`Scheduler::run_job`].
     pub async fn run_job(&self, run: impl Into<NewRun>) -> Result<Value, Error> {
         let run = run.into().result_ttl_or(RESULT_TTL);
-        // From before the run exists, so that its end cannot be missed.
-        let mut watch = Watch::begin(&self.shared.waiting, self.scheduler());
-        let id = self.add_run(run).await?;
-        let mut end = watch.end_of(id);
+        let (watch, mut end) = Watch::begin(&self.shared.waiting, self.scheduler());
+        // Before it is queued, so that its end cannot be missed. Both hold the watch: a call goes on whose future is dropped.
+        let named = {
+            let watch = Arc::clone(&watch);
+            move |id| watch.name(id)
+        };
+        let id = self.call(move |scheduler| scheduler.add_run_named(run, named)).await?;
         let runtime = self.runtime()?;
         loop {
             match first(&mut end, runtime.sleep(RESULT_POLL)).await {
@@ -67,7 +70,7 @@ impl<R: AsyncRuntime> AsyncScheduler<R> {
     /// See [`Scheduler::get_runs`].
     pub async fn get_runs(&self, filter: &RunFilter, store: Option<&str>) -> Result<Vec<RunRecord>, Error> {
         let (filter, store) = (filter.clone(), store.map(str::to_owned));
-        self.call(move |scheduler| scheduler.get_runs(&filter, store.as_deref())).await
+        self.off_loop(move |scheduler| scheduler.get_runs(&filter, store.as_deref())).await
     }
 
     /// See [`Scheduler::cancel_run`].
@@ -104,9 +107,6 @@ pub(crate) struct Waiting(Mutex<Waits>);
 struct Waits {
     watches: usize,
     listener: Option<ListenerId>,
-    /// How many watches do not know their run's id yet; what ends meanwhile is kept for them.
-    unnamed: usize,
-    ended: Vec<(RunId, Outcome)>,
     tell: FxHashMap<RunId, oneshot::Sender<Outcome>>,
     /// How often the scheduler was shut down.
     shutdowns: u64,
@@ -121,68 +121,64 @@ impl Waiting {
                 // Dropping the senders tells those who wait.
                 waits.tell.clear();
             }
-            Some(ended) => match waits.tell.remove(&ended.run.id) {
-                Some(tell) => drop(tell.send(ended.outcome.clone())),
-                None if waits.unnamed > 0 => waits.ended.push((ended.run.id, ended.outcome.clone())),
-                None => {}
-            },
+            Some(ended) => {
+                if let Some(tell) = waits.tell.remove(&ended.run.id) {
+                    drop(tell.send(ended.outcome.clone()));
+                }
+            }
         }
     }
 }
 
 /// One task's wait.
-struct Watch<'a> {
-    waiting: &'a Arc<Waiting>,
-    scheduler: &'a Scheduler,
+struct Watch {
+    waiting: Arc<Waiting>,
+    scheduler: Scheduler,
     /// The shutdowns before it.
     shutdowns: u64,
-    /// Whose end is waited for, once it is known.
-    run: Option<RunId>,
+    naming: Mutex<Naming>,
 }
 
-impl<'a> Watch<'a> {
-    fn begin(waiting: &'a Arc<Waiting>, scheduler: &'a Scheduler) -> Self {
+/// Whose end is waited for.
+enum Naming {
+    Unknown(oneshot::Sender<Outcome>),
+    Run(RunId),
+}
+
+impl Watch {
+    /// A watch, and what is told of the end of the run that it will be [named](Self::name) for. That is cancelled when the
+    /// scheduler is shut down.
+    fn begin(waiting: &Arc<Waiting>, scheduler: &Scheduler) -> (Arc<Self>, oneshot::Receiver<Outcome>) {
         let mut waits = waiting.0.lock();
         waits.watches += 1;
-        waits.unnamed += 1;
         if waits.listener.is_none() {
             let hearing = Arc::clone(waiting);
             waits.listener = Some(scheduler.add_listener(move |event| hearing.hear(event), ENDED));
         }
-        Self { waiting, scheduler, shutdowns: waits.shutdowns, run: None }
-    }
-
-    /// Names the run. The answer is cancelled when the scheduler is shut down.
-    fn end_of(&mut self, run: RunId) -> oneshot::Receiver<Outcome> {
+        let shutdowns = waits.shutdowns;
+        drop(waits);
         let (tell, told) = oneshot::channel();
+        let naming = Mutex::new(Naming::Unknown(tell));
+        let (waiting, scheduler) = (Arc::clone(waiting), scheduler.clone());
+        (Arc::new(Self { waiting, scheduler, shutdowns, naming }), told)
+    }
+
+    /// Names the run, which is not queued yet.
+    fn name(&self, run: RunId) {
+        let named = std::mem::replace(&mut *self.naming.lock(), Naming::Run(run));
+        let Naming::Unknown(tell) = named else { return };
         let mut waits = self.waiting.0.lock();
-        self.run = Some(run);
-        let heard = waits.ended.iter().position(|(ended, _)| *ended == run);
-        match heard.map(|place| waits.ended.swap_remove(place)) {
-            Some((_, outcome)) => drop(tell.send(outcome)),
-            None if waits.shutdowns == self.shutdowns => drop(waits.tell.insert(run, tell)),
-            None => {}
-        }
-        waits.named();
-        told
-    }
-}
-
-impl Waits {
-    fn named(&mut self) {
-        self.unnamed -= 1;
-        if self.unnamed == 0 {
-            self.ended.clear();
+        if waits.shutdowns == self.shutdowns {
+            waits.tell.insert(run, tell);
         }
     }
 }
 
-impl Drop for Watch<'_> {
+impl Drop for Watch {
     fn drop(&mut self) {
         let mut waits = self.waiting.0.lock();
-        match self.run {
-            Some(run) => drop(waits.tell.remove(&run)),
-            None => waits.named(),
+        if let Naming::Run(run) = self.naming.get_mut() {
+            waits.tell.remove(run);
         }
         waits.watches -= 1;
         let listener = if waits.watches == 0 { waits.listener.take() } else { None };
@@ -190,5 +186,64 @@ impl Drop for Watch<'_> {
         if let Some(listener) = listener {
             self.scheduler.remove_listener(listener);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sched_core::{Run, RunEnded};
+    use sched_testkit::jobs::{NOON, run_id};
+
+    use super::*;
+
+    fn end_of(run: RunId) -> Event {
+        let (store, task) = (Arc::from("default"), Arc::from("task"));
+        let run =
+            Run { id: run, job_id: None, store, task, fire_time: NOON, scheduled_time: NOON, attempt: 1 };
+        let outcome = Outcome::Succeeded(Value::Null);
+        Event::run_ended(RunEnded { run: Arc::new(run), outcome, started_at: None, finished_at: NOON })
+    }
+
+    #[test]
+    fn only_what_is_waited_for_is_kept_however_calls_overlap() -> Result<(), Error> {
+        let (waiting, scheduler) = (Arc::new(Waiting::default()), Scheduler::new()?);
+        let unnamed = Watch::begin(&waiting, &scheduler);
+        for number in 0..1_000 {
+            let (watch, mut told) = Watch::begin(&waiting, &scheduler);
+            watch.name(run_id(number));
+            waiting.hear(&end_of(run_id(number + 10_000)));
+            assert_eq!(waiting.0.lock().tell.len(), 1, "the ends of other runs are not kept");
+            waiting.hear(&end_of(run_id(number)));
+            assert_eq!(told.try_recv(), Ok(Some(Outcome::Succeeded(Value::Null))));
+        }
+        drop(unnamed);
+        let waits = waiting.0.lock();
+        assert!(waits.tell.is_empty() && waits.listener.is_none());
+        Ok(())
+    }
+
+    #[test]
+    fn a_wait_that_is_given_up_leaves_nothing_behind() -> Result<(), Error> {
+        let (waiting, scheduler) = (Arc::new(Waiting::default()), Scheduler::new()?);
+        let (watch, told) = Watch::begin(&waiting, &scheduler);
+        // Whoever waited is gone, and the call goes on.
+        let call = Arc::clone(&watch);
+        drop((watch, told));
+        call.name(run_id(1));
+        assert_eq!(waiting.0.lock().tell.len(), 1);
+        drop(call);
+        let waits = waiting.0.lock();
+        assert!(waits.tell.is_empty() && waits.listener.is_none());
+        Ok(())
+    }
+
+    #[test]
+    fn a_run_that_is_named_after_a_shutdown_is_not_waited_for() -> Result<(), Error> {
+        let (waiting, scheduler) = (Arc::new(Waiting::default()), Scheduler::new()?);
+        let (watch, mut told) = Watch::begin(&waiting, &scheduler);
+        waiting.hear(&Event::SchedulerShutdown);
+        watch.name(run_id(1));
+        assert!(told.try_recv().is_err());
+        Ok(())
     }
 }

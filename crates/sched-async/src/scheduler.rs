@@ -20,7 +20,8 @@ use crate::shutdown::ShutdownOnDrop;
 /// A scheduler on an async runtime: each job store's loop is a future of it, and every call is async.
 ///
 /// * No call blocks the event loop. Stores that may wait for a server or a disk are only called on the runtime's
-///   blocking threads; stores in memory are called at once, which takes no longer than a lock and a map.
+///   blocking threads; stores in memory are called at once, which takes no longer than a lock and a map. What goes through
+///   all jobs or runs (`get_jobs`, `remove_all_jobs`, `get_runs`) is done on blocking threads whatever the store.
 /// * A call that has begun is finished even when its future is dropped.
 /// * When no executor is configured as `default`, an [`AsyncExecutor`] on the same runtime is: async tasks are spawned,
 ///   plain functions go to its blocking threads.
@@ -101,7 +102,8 @@ impl<R: AsyncRuntime> AsyncScheduler<R> {
         self.call(Scheduler::resume).await
     }
 
-    /// Makes any call of the [`Scheduler`] without blocking the event loop.
+    /// Makes any call of the [`Scheduler`] without blocking the event loop. With stores in memory alone it is made at once:
+    /// one that goes through all jobs holds the event loop up for as long as that takes.
     ///
     /// **Errors**: those of the call; [`Closed`](sched_core::ErrorKind::Closed) when the runtime has ended.
     ///
@@ -162,8 +164,8 @@ impl<R: AsyncRuntime> AsyncScheduler<R> {
         Events::of(self.scheduler(), mask, capacity)
     }
 
-    /// Makes a call that may wait for more than a store.
-    async fn off_loop<T: Send + 'static>(
+    /// Makes a call that may wait for more than a store, or goes through all that a store holds.
+    pub(crate) async fn off_loop<T: Send + 'static>(
         &self,
         call: impl FnOnce(&Scheduler) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {

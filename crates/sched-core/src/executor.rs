@@ -13,7 +13,6 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
-use crate::Error;
 use crate::context::{CancelReason, CancelState, CancelToken, Entered, InContext, RunContext};
 use crate::error::panic_message;
 use crate::id::RunId;
@@ -23,6 +22,7 @@ use crate::policy::Shutdown;
 use crate::run::{MissReason, Outcome, Run, RunReport};
 use crate::scheduler::Scheduler;
 use crate::task::{Args, Task, TaskBody, TaskError, TaskFuture, TaskResult};
+use crate::{Error, ErrorKind};
 
 /// What an executor gets when it is started.
 #[derive(Debug, Clone)]
@@ -50,6 +50,20 @@ pub struct Refused {
     pub error: Error,
 }
 
+impl Refused {
+    /// Runs that came before the executor of this alias was started, or after its shutdown.
+    pub fn closed(runs: Vec<Execution>, alias: &str) -> Self {
+        let error = Error::new(ErrorKind::Closed, format!("executor \"{alias}\" is shut down"));
+        Self { runs, error }
+    }
+
+    /// Runs for which the executor of this alias has no place now.
+    pub fn full(runs: Vec<Execution>, alias: &str) -> Self {
+        let error = Error::new(ErrorKind::Unavailable, format!("executor \"{alias}\" is full"));
+        Self { runs, error }
+    }
+}
+
 /// What runs the runs.
 ///
 /// # Guarantees
@@ -64,6 +78,10 @@ pub struct Refused {
 /// 5. `start` works again after `shutdown` (case `executor_restarts`).
 /// 6. `shutdown` may be called from inside a run, and by whoever hears of its end; it does not wait for that one (cases
 ///    `executor_shutdown_inside_a_run`, `executor_shutdown_when_told_of_an_end`).
+/// 7. A run that is asked to stop sees why: what whoever asked said, and that it was a shutdown when the executor asked
+///    (cases `executor_says_why_a_run_stops`, `executor_shutdown_now_returns`).
+/// 8. A limit of `shutdown` that no clock reaches is none (cases `executor_waits_without_limit`,
+///    `executor_shutdown_waits_without_limit`).
 ///
 /// **Source**: APScheduler 3.0 manual, "Custom executors".
 pub trait Executor: fmt::Debug + Send + Sync + 'static {
@@ -289,6 +307,18 @@ impl Execution {
             shared.started.store(NOT_STARTED, Ordering::Release);
         }
         self.finish(Outcome::Cancelled);
+    }
+
+    /// Gives up a run that has not started and never will, for this reason unless it was asked to stop before. It is
+    /// reported as cancelled; a panic of whoever hears of that goes no further.
+    pub fn give_up(self, reason: CancelReason) {
+        self.cancel_token().cancel_because(reason);
+        let told = std::panic::catch_unwind(AssertUnwindSafe(|| self.finish(Outcome::Cancelled)));
+        if let Err(payload) = told {
+            // The payload's own drop may panic as well; then it is leaked.
+            let dropped = std::panic::catch_unwind(AssertUnwindSafe(|| drop(payload)));
+            dropped.unwrap_or_else(std::mem::forget);
+        }
     }
 
     /// `None`: it was asked to stop or is too late, and is reported.

@@ -11,7 +11,7 @@ use sched_core::{
     Capacity, Error, ErrorKind, Execution, Executor, ExecutorContext, Refused, RunId, Section, Shutdown,
 };
 
-use crate::pool::{Pool, closed};
+use crate::pool::Pool;
 use crate::settings::{InheritEnv, Settings, TaskOutput};
 
 /// Runs tasks in child processes. Its alias is `processpool`.
@@ -101,13 +101,14 @@ impl ProcessPoolBuilder {
         self
     }
 
-    /// How long a run that is to be stopped may take before its process is killed; one second when it is not said.
+    /// How long a run that is to be stopped may take before its process is killed; one second when it is not said. With
+    /// `Duration::MAX` it is never killed: such a run is asked, and goes on until it ends by itself.
     pub fn kill_grace(mut self, grace: Duration) -> Self {
         self.settings.kill_grace = grace;
         self
     }
 
-    /// How long a new process may take until it serves; ten seconds when it is not said.
+    /// How long a new process may take until it serves; ten seconds when it is not said, and `Duration::MAX` is no limit.
     pub fn start_timeout(mut self, timeout: Duration) -> Self {
         self.settings.start_timeout = timeout;
         self
@@ -170,7 +171,7 @@ impl Executor for ProcessPoolExecutor {
     fn submit(&self, runs: Vec<Execution>) -> Result<(), Refused> {
         match self.pool() {
             Some(pool) => pool.submit(runs),
-            None => Err(Refused { runs, error: closed("processpool") }),
+            None => Err(Refused::closed(runs, "processpool")),
         }
     }
 

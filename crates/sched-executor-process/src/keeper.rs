@@ -18,7 +18,9 @@ use std::time::{Duration, Instant};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use parking_lot::{Condvar, Mutex};
-use sched_core::{CancelToken, Execution, Outcome, Run, RunContext, RunId, TaskError};
+use sched_core::{
+    CancelReason, CancelToken, Cancelled, Execution, Outcome, Run, RunContext, RunId, TaskError,
+};
 
 use crate::bell::Bell;
 use crate::pool::{Found, Pool, contain, died};
@@ -197,19 +199,30 @@ struct First {
     since: Instant,
     is_slow: bool,
     is_told_to_stop: bool,
+    /// Rings the bell when it is asked to stop, for as long as this is kept.
+    asked: Option<Cancelled>,
     stop: Option<Stop>,
 }
 
 /// A run is stopped by force.
 struct Stop {
-    kill_at: Instant,
+    /// Never when `None`.
+    kill_at: Option<Instant>,
     is_timeout: bool,
     is_killed: bool,
 }
 
+impl Stop {
+    /// When the process is to be killed, later when it still has to give runs back; never once it was.
+    fn next_kill(&self, is_recalling: bool) -> Option<Instant> {
+        let recall = if is_recalling { RECALL } else { Duration::ZERO };
+        self.kill_at.filter(|_| !self.is_killed)?.checked_add(recall)
+    }
+}
+
 impl First {
     fn new() -> Self {
-        Self { since: Instant::now(), is_slow: false, is_told_to_stop: false, stop: None }
+        Self { since: Instant::now(), is_slow: false, is_told_to_stop: false, asked: None, stop: None }
     }
 }
 
@@ -311,7 +324,7 @@ impl Desk {
         if let Some(process) = self.process.take() {
             // Its answer may be on its way; nothing is there to be called back any more.
             self.is_recalling = false;
-            process.retire(&self.shelf.bell, pool.settings.kill_grace);
+            process.retire(&self.shelf.bell, pool.settings.kill_at());
             pool.process_ended();
         }
     }
@@ -426,9 +439,7 @@ impl Desk {
         let since = self.first.since;
         let slow = (!self.first.is_slow).then(|| since + QUICK);
         let end = match &self.first.stop {
-            Some(stop) if stop.is_killed => None,
-            Some(stop) if self.is_recalling => Some(stop.kill_at + RECALL),
-            Some(stop) => Some(stop.kill_at),
+            Some(stop) => stop.next_kill(self.is_recalling),
             None => run.timeout.and_then(|timeout| since.checked_add(timeout)),
         };
         slow.into_iter().chain(end).min()
@@ -448,14 +459,15 @@ impl Desk {
             self.recall();
             // From now on the bell is rung when the run is asked to stop.
             let waker = Waker::from(Arc::clone(&self.shelf.bell));
-            if Pin::new(&mut token.cancelled()).poll(&mut Context::from_waker(&waker)).is_ready() {
+            let asked = self.first.asked.insert(token.cancelled());
+            if Pin::new(asked).poll(&mut Context::from_waker(&waker)).is_ready() {
                 self.tell_to_stop();
             }
         }
         let kill_now = match &mut self.first.stop {
             Some(stop) => {
-                let at = stop.kill_at + if self.is_recalling { RECALL } else { Duration::ZERO };
-                (at <= now && !stop.is_killed).then(|| stop.is_killed = true).is_some()
+                let is_over = stop.next_kill(self.is_recalling).is_some_and(|at| at <= now);
+                is_over.then(|| stop.is_killed = true).is_some()
             }
             None => {
                 if is_late {
@@ -491,7 +503,7 @@ impl Desk {
     /// Stops the run that goes on: it is told, and killed with its process when that does not help.
     fn stop(&mut self, pool: &Pool, is_timeout: bool) {
         if self.first.stop.is_none() {
-            let kill_at = Instant::now() + pool.settings.kill_grace;
+            let kill_at = pool.settings.kill_at();
             self.first.stop = Some(Stop { kill_at, is_timeout, is_killed: false });
             self.tell_to_stop();
             self.recall();
@@ -502,7 +514,10 @@ impl Desk {
         let (Some(process), Some(first)) = (self.process.as_mut(), self.window.front()) else { return };
         if !self.first.is_told_to_stop {
             self.first.is_told_to_stop = true;
-            wire::encode_cancel(process.outbox(), first.number);
+            let is_timeout = self.first.stop.as_ref().is_some_and(|stop| stop.is_timeout);
+            let otherwise = if is_timeout { CancelReason::TimedOut } else { CancelReason::Asked };
+            let reason = first.token.reason().unwrap_or(otherwise);
+            wire::encode_cancel(process.outbox(), first.number, reason);
             process.flush();
         }
     }

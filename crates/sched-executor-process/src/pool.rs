@@ -17,8 +17,8 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use sched_core::{
-    CancelToken, Capacity, Error, ErrorKind, Execution, Grace, Outcome, Refused, RunId, Shutdown, TaskError,
-    TaskErrorKind,
+    CancelReason, CancelToken, Capacity, Error, ErrorKind, Execution, Grace, Outcome, Refused, RunId,
+    Shutdown, TaskError, TaskErrorKind,
 };
 
 use crate::bell::Bell;
@@ -149,7 +149,7 @@ impl Pool {
     pub(crate) fn submit(self: &Arc<Self>, mut runs: Vec<Execution>) -> Result<(), Refused> {
         let mut state = self.state.lock();
         if state.closed {
-            return Err(Refused { runs, error: closed(&self.alias) });
+            return Err(Refused::closed(runs, &self.alias));
         }
         let room = self.room(&state).unwrap_or(usize::MAX);
         let mut refused = if runs.len() > room { runs.split_off(room) } else { Vec::new() };
@@ -159,8 +159,7 @@ impl Pool {
         if refused.is_empty() {
             return Ok(());
         }
-        let message = format!("executor \"{}\" is full", self.alias);
-        Err(Refused { runs: refused, error: Error::new(ErrorKind::Unavailable, message) })
+        Err(Refused::full(refused, &self.alias))
     }
 
     pub(crate) fn capacity(&self) -> Capacity {
@@ -172,20 +171,21 @@ impl Pool {
         }
     }
 
-    /// Drops a run that waits, or has the process of a run that goes on killed; says whether it is one of the two.
+    /// Drops a run that waits, or has the process of a run that goes on killed; says whether it is one of the two. It is
+    /// not where processes are never killed.
     pub(crate) fn cancel(&self, run: RunId) -> bool {
         let mut state = self.state.lock();
         let is_wanted = |waiting: &Execution| waiting.run().is_some_and(|waiting| waiting.id == run);
         if let Some(place) = state.queue.iter().position(is_wanted) {
             let taken = state.queue.remove(place);
             drop(state);
-            return taken.map(give_up).is_some();
+            return taken.map(|run| run.give_up(CancelReason::Asked)).is_some();
         }
         let has = |post: &&mut Post| post.runs.iter().any(|(id, _)| *id == run);
         let Some(post) = state.posts.iter_mut().find(has) else { return false };
         post.stops.push(run);
         post.shelf.bell.ring();
-        true
+        self.settings.kill_at().is_some()
     }
 
     pub(crate) fn shutdown(self: &Arc<Self>, how: Shutdown) {
@@ -211,7 +211,7 @@ impl Pool {
             state.halted += 1;
             self.rest.notify_all();
             // This keeper serves the queue no more, so another may take its place.
-            self.call_keeper(state).into_iter().for_each(give_up);
+            give_up(self.call_keeper(state));
         }
         let mut state = self.state.lock();
         let goes_on = |state: &mut State| {
@@ -235,13 +235,14 @@ impl Pool {
         let waiting = std::mem::take(&mut state.queue);
         let tokens: Vec<CancelToken> =
             state.posts.iter().flat_map(|post| &post.runs).map(|(_, token)| token.clone()).collect();
-        for post in &mut state.posts {
+        drop(state);
+        // Before their keepers hear of it, who pass the reason on.
+        tokens.iter().for_each(|token| token.cancel_because(CancelReason::Shutdown));
+        for post in &mut self.state.lock().posts {
             post.stops.extend(post.runs.iter().map(|(id, _)| *id));
             post.shelf.bell.ring();
         }
-        drop(state);
-        tokens.iter().for_each(CancelToken::cancel);
-        waiting.into_iter().for_each(give_up);
+        give_up(waiting);
     }
 
     /// How many more runs are taken; any number when `None`.
@@ -408,7 +409,7 @@ impl Pool {
         let (dropped, kept): (Vec<_>, Vec<_>) = runs.into_iter().partition(is_dropped);
         kept.into_iter().rev().for_each(|run| state.queue.push_front(run));
         let stranded = self.call_keeper(state);
-        dropped.into_iter().chain(stranded).for_each(give_up);
+        give_up(dropped.into_iter().chain(stranded));
         self.rest.notify_all();
     }
 
@@ -435,7 +436,7 @@ impl Pool {
         }
         state.idle.retain(|idle| *idle != number);
         state.called = false;
-        self.call_keeper(state).into_iter().for_each(give_up);
+        give_up(self.call_keeper(state));
         Some(pause)
     }
 
@@ -514,14 +515,9 @@ pub(crate) fn died(reason: &str) -> TaskError {
     TaskError::new(reason).with_kind(TaskErrorKind::Other(WORKER_DIED.to_owned()))
 }
 
-/// Drops a run that has not started; it reports itself as cancelled.
-pub(crate) fn give_up(run: Execution) {
-    run.cancel_token().cancel();
-    contain(|| drop(run));
-}
-
-pub(crate) fn closed(alias: &str) -> Error {
-    Error::new(ErrorKind::Closed, format!("executor \"{alias}\" is shut down"))
+/// Drops runs that have not started, because the pool is shut down or for the reason that they were asked to stop for.
+fn give_up(runs: impl IntoIterator<Item = Execution>) {
+    runs.into_iter().for_each(|run| run.give_up(CancelReason::Shutdown));
 }
 
 /// Does something that may call foreign code, such as a listener, and survives its panic.

@@ -137,13 +137,13 @@ impl Process {
         is_given_up: impl Fn() -> bool,
     ) -> Result<Self, StartError> {
         let mut process = Self::spawn(settings, alias)?;
-        let deadline = Instant::now() + settings.start_timeout;
+        let deadline = Instant::now().checked_add(settings.start_timeout);
         let answer = loop {
             if let Some(answer) = process.came.pop_front() {
                 break Ok(answer);
             }
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
+            let left = left_until(deadline);
+            if left == Some(Duration::ZERO) {
                 break Err(StartError::last(format!(
                     "the worker process has not answered within {:?}; {FORGOTTEN}",
                     settings.start_timeout
@@ -152,7 +152,7 @@ impl Process {
             if process.is_lost {
                 break Err(StartError::again(String::new()));
             }
-            if process.wait(bell, Some(left), None) && is_given_up() {
+            if process.wait(bell, left, None) && is_given_up() {
                 break Err(StartError::again("the executor was shut down".to_owned()));
             }
         };
@@ -382,17 +382,16 @@ impl Process {
         }
     }
 
-    /// Asks it to end, which it does when it is idle, and waits for that; after `grace` it is killed.
-    pub(crate) fn retire(mut self, bell: &Bell, grace: Duration) {
+    /// Asks it to end, which it does when it is idle, and waits for that; at `kill_at` it is killed.
+    pub(crate) fn retire(mut self, bell: &Bell, kill_at: Option<Instant>) {
         let _ = self.wire.shutdown(Shutdown::Write);
-        let deadline = Instant::now() + grace;
         while !self.is_lost {
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
+            let left = left_until(kill_at);
+            if left == Some(Duration::ZERO) {
                 self.kill();
                 break;
             }
-            self.wait(bell, Some(left), None);
+            self.wait(bell, left, None);
         }
         self.bury(None);
     }
@@ -440,6 +439,11 @@ impl Drop for Process {
             let _ = self.child.wait();
         }
     }
+}
+
+/// How long it is until then; for ever when there is no such moment.
+fn left_until(moment: Option<Instant>) -> Option<Duration> {
+    moment.map(|moment| moment.saturating_duration_since(Instant::now()))
 }
 
 /// The program that runs here, even when its file was replaced or removed meanwhile, as an upgrade does: a process of

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sched_core::{Error, Section};
 use serde_json::Value;
@@ -123,6 +123,11 @@ impl Default for Settings {
 }
 
 impl Settings {
+    /// When a process is to be killed that is told now to stop its run; never when no clock gets there.
+    pub(crate) fn kill_at(&self) -> Option<Instant> {
+        Instant::now().checked_add(self.kill_grace)
+    }
+
     /// The environment of a worker process.
     pub(crate) fn environment(&self) -> Vec<(OsString, OsString)> {
         let of_names = |names: &mut dyn Iterator<Item = &str>| {

@@ -40,7 +40,3 @@ impl Pool {
         match **self {}
     }
 }
-
-pub(crate) fn closed(alias: &str) -> Error {
-    Error::new(ErrorKind::Closed, format!("executor \"{alias}\" is shut down"))
-}

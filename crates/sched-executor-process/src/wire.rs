@@ -9,14 +9,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use sched_core::{Args, JobId, MissReason, Outcome, Run, RunId, TaskError, TaskErrorKind};
+use sched_core::{Args, CancelReason, JobId, MissReason, Outcome, Run, RunId, TaskError, TaskErrorKind};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
 /// The version of this protocol. Ends of different versions refuse each other.
-pub(crate) const VERSION: u16 = 2;
+pub(crate) const VERSION: u16 = 3;
 
 /// What a greeting begins with, so that a program can tell it from other input.
 const MAGIC: [u8; 8] = *b"sched-wp";
@@ -85,8 +85,8 @@ pub(crate) struct OrderRef<'a> {
 pub(crate) enum ToWorker {
     Greeting(Greeting),
     Order(Box<Order>),
-    /// The run of this number is to stop.
-    Cancel(u64),
+    /// The run of this number is to stop, for this reason.
+    Cancel(u64, CancelReason),
     /// Runs that have not begun are to be given back.
     Recall,
 }
@@ -201,8 +201,11 @@ pub(crate) fn uptime() -> u64 {
     seconds.saturating_mul(1_000_000).saturating_add(nanos / 1_000)
 }
 
-pub(crate) fn encode_cancel(out: &mut Vec<u8>, number: u64) {
-    plain(out, tag::CANCEL, |writer| writer.u64(number));
+pub(crate) fn encode_cancel(out: &mut Vec<u8>, number: u64, reason: CancelReason) {
+    plain(out, tag::CANCEL, |writer| {
+        writer.u64(number);
+        writer.reason(reason);
+    });
 }
 
 pub(crate) fn encode_recall(out: &mut Vec<u8>) {
@@ -235,6 +238,15 @@ impl ToPool {
         }
     }
 }
+
+/// Why a run is to stop, as a letter.
+const REASONS: [(u8, CancelReason); 5] = [
+    (b'a', CancelReason::Asked),
+    (b't', CancelReason::TimedOut),
+    (b'r', CancelReason::Replaced),
+    (b's', CancelReason::Shutdown),
+    (b'l', CancelReason::Lost),
+];
 
 /// Writes the parts of a body.
 struct Writer<'a>(&'a mut Vec<u8>);
@@ -288,6 +300,12 @@ impl Writer<'_> {
         let length = u32::try_from(self.0.len() - begin - LENGTH).map_err(|_| "it is longer than 4 GiB")?;
         self.0[begin..begin + LENGTH].copy_from_slice(&length.to_le_bytes());
         Ok(())
+    }
+
+    fn reason(&mut self, reason: CancelReason) {
+        let known = REASONS.iter().find(|(_, known)| *known == reason);
+        // A run that is to stop is told so, whatever the reason.
+        self.0.push(known.map_or(b'a', |(letter, _)| *letter));
     }
 
     fn outcome(&mut self, outcome: &Outcome, most: usize) -> Result<(), WireError> {
@@ -405,7 +423,7 @@ impl Inbox {
         let read = match tag {
             tag::GREETING => ToWorker::Greeting(reader.greeting()?),
             tag::ORDER => ToWorker::Order(Box::new(reader.order()?)),
-            tag::CANCEL => ToWorker::Cancel(reader.u64()?),
+            tag::CANCEL => ToWorker::Cancel(reader.u64()?, reader.reason()?),
             tag::RECALL => ToWorker::Recall,
             other => return Err(WireError(format!("a frame of the unknown kind {other}"))),
         };
@@ -526,6 +544,12 @@ impl<'a> Reader<'a> {
         Ok(Order { number, run, args, started_at, follows, lease_end, timeout, metadata })
     }
 
+    fn reason(&mut self) -> Result<CancelReason, WireError> {
+        let letter = self.byte()?;
+        let known = REASONS.iter().find(|(known, _)| *known == letter);
+        known.map(|(_, reason)| *reason).ok_or_else(|| WireError(format!("the unknown reason {letter}")))
+    }
+
     fn outcome(&mut self) -> Result<Outcome, WireError> {
         Ok(match self.byte()? {
             b's' => Outcome::Succeeded(self.json()?.unwrap_or_default()),
@@ -603,7 +627,9 @@ mod tests {
         greeting.encode(&mut sent);
         assert_eq!(sent.len(), GREETING);
         sent.extend(encoded(&order(), 1_000).unwrap());
-        encode_cancel(&mut sent, 9);
+        for (_, reason) in REASONS {
+            encode_cancel(&mut sent, 9, reason);
+        }
         sent.extend(encoded(&bare, 0).unwrap());
         encode_recall(&mut sent);
         for step in [1, 2, 7, sent.len()] {
@@ -615,13 +641,9 @@ mod tests {
                     got.push(frame);
                 }
             }
-            let expected = [
-                ToWorker::Greeting(greeting),
-                ToWorker::Order(Box::new(order())),
-                ToWorker::Cancel(9),
-                ToWorker::Order(Box::new(bare.clone())),
-                ToWorker::Recall,
-            ];
+            let mut expected = vec![ToWorker::Greeting(greeting), ToWorker::Order(Box::new(order()))];
+            expected.extend(REASONS.map(|(_, reason)| ToWorker::Cancel(9, reason)));
+            expected.extend([ToWorker::Order(Box::new(bare.clone())), ToWorker::Recall]);
             assert_eq!(got, expected, "in steps of {step}");
         }
     }

@@ -247,14 +247,14 @@ impl Desk {
 
     fn obey(&self, message: &ToWorker) -> io::Result<()> {
         match message {
-            ToWorker::Cancel(number) => {
+            ToWorker::Cancel(number, reason) => {
                 let state = self.state.lock();
                 let waiting = state.waiting.iter().find(|waiting| waiting.number == *number);
                 let waiting = waiting.and_then(|waiting| waiting.execution.as_ref().ok());
                 let running = state.running.as_ref().filter(|(running, _)| running == number);
                 let token = waiting.map(Execution::cancel_token).or(running.map(|(_, token)| token.clone()));
                 drop(state);
-                token.iter().for_each(CancelToken::cancel);
+                token.iter().for_each(|token| token.cancel_because(*reason));
             }
             ToWorker::Recall => {
                 let mut state = self.state.lock();

@@ -15,7 +15,7 @@ use sched_core::{
 };
 use sched_executor_process::{InheritEnv, ProcessPoolBuilder, ProcessPoolExecutor, TaskOutput, WORKER_DIED};
 use sched_runtime_blocking::BackgroundScheduler;
-use sched_testkit::jobs::{ECHO, ECHO_LATER, GATE, execution_with, run_id};
+use sched_testkit::jobs::{CANCELLABLE_GATE, ECHO, ECHO_LATER, GATE, WHY, execution_with, run_id};
 use sched_testkit::{Gate, RecordingSink, SimClock};
 use serde_json::{Value, json};
 
@@ -279,6 +279,36 @@ fn a_run_that_never_returns_is_killed_and_leaves_its_place() {
     let sink = Arc::clone(&fixture.sink) as Arc<dyn RunSink>;
     fixture.executor.submit(vec![execution_with(4, hang, Value::Null, options, sink)]).unwrap();
     assert_eq!(fixture.outcome(4), Outcome::TimedOut);
+    fixture.end();
+}
+
+#[test]
+fn without_an_end_of_the_grace_nothing_is_killed() {
+    let builder = builder().max_workers(1).kill_grace(Duration::MAX).start_timeout(Duration::MAX);
+    let fixture = Fixture::start(builder.max_tasks_per_child(2));
+    let pid = |number| fixture.run(number, "pid", Value::Null).value().and_then(Value::as_u64).unwrap();
+    let first = pid(1);
+    let gate = Gate::across_processes();
+    let run = fixture.execution(2, CANCELLABLE_GATE, gate.args());
+    let token = run.cancel_token();
+    fixture.executor.submit(vec![run]).unwrap();
+    gate.wait_for(1);
+    assert!(!fixture.executor.cancel(run_id(2)), "it may go on for ever");
+    assert_eq!(fixture.outcome(2), Outcome::Cancelled, "it is asked all the same");
+    assert!(!token.is_cancelled(), "by the executor, not by the token");
+    assert_ne!(pid(3), first, "a worn process ends by itself");
+    fixture.end();
+}
+
+#[test]
+fn a_run_whose_time_is_up_sees_that_in_its_process() {
+    let (fixture, gate) = (Fixture::start(builder().max_workers(1)), Gate::across_processes());
+    let why = sched_testkit::jobs::task(WHY);
+    let options = JobOptions { timeout: Some(Duration::from_millis(30)), ..JobOptions::default() };
+    let sink = Arc::clone(&fixture.sink) as Arc<dyn RunSink>;
+    fixture.executor.submit(vec![execution_with(1, why, gate.args(), options, sink)]).unwrap();
+    assert_eq!(fixture.outcome(1), Outcome::TimedOut, "by its answer, not by force");
+    fixture.is_alive(2);
     fixture.end();
 }
 

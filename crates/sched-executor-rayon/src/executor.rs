@@ -8,7 +8,7 @@ use sched_core::{
     Capacity, Error, ErrorKind, Execution, Executor, ExecutorContext, Refused, RunId, Section, Shutdown,
 };
 
-use crate::pool::{Pool, Threads, closed};
+use crate::pool::{Pool, Threads};
 
 /// The most workers a configuration may ask for.
 const MOST_WORKERS: u32 = 1_024;
@@ -143,7 +143,7 @@ impl Executor for RayonExecutor {
     fn submit(&self, runs: Vec<Execution>) -> Result<(), Refused> {
         match self.pool() {
             Some(pool) => pool.submit(runs),
-            None => Err(Refused { runs, error: closed("rayon") }),
+            None => Err(Refused::closed(runs, "rayon")),
         }
     }
 

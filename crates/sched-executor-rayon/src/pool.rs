@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use parking_lot::{Condvar, Mutex};
-use sched_core::{CancelToken, Capacity, Error, ErrorKind, Execution, Refused, RunId, Shutdown, current_run};
+use sched_core::{CancelReason, CancelToken, Capacity, Execution, Refused, RunId, Shutdown, current_run};
 
 /// The threads of a pool.
 #[derive(Debug)]
@@ -92,7 +92,7 @@ impl Pool {
     pub(crate) fn submit(self: &Arc<Self>, mut runs: Vec<Execution>) -> Result<(), Refused> {
         let mut state = self.state.lock();
         if !state.open {
-            return Err(Refused { runs, error: closed(&self.alias) });
+            return Err(Refused::closed(runs, &self.alias));
         }
         let room = self.room(&state).unwrap_or(usize::MAX);
         let refused = if runs.len() > room { runs.split_off(room) } else { Vec::new() };
@@ -103,8 +103,7 @@ impl Pool {
         if refused.is_empty() {
             return Ok(());
         }
-        let message = format!("executor \"{}\" is full", self.alias);
-        Err(Refused { runs: refused, error: Error::new(ErrorKind::Unavailable, message) })
+        Err(Refused::full(refused, &self.alias))
     }
 
     pub(crate) fn capacity(&self) -> Capacity {
@@ -123,14 +122,14 @@ impl Pool {
         let place = state.queue.iter().position(is_wanted);
         let taken = place.and_then(|place| state.queue.remove(place));
         drop(state);
-        taken.map(give_up).is_some()
+        taken.map(|run| run.give_up(CancelReason::Asked)).is_some()
     }
 
     pub(crate) fn shutdown(self: &Arc<Self>, how: Shutdown) {
         self.state.lock().open = false;
         let is_over = match how {
             Shutdown::Wait => self.wait(None),
-            Shutdown::WaitFor(limit) => self.wait(Some(Instant::now() + limit)),
+            Shutdown::WaitFor(limit) => self.wait(Instant::now().checked_add(limit)),
             Shutdown::Now => false,
         };
         if !is_over {
@@ -169,8 +168,8 @@ impl Pool {
         let waiting = std::mem::take(&mut state.queue);
         let running: Vec<CancelToken> = state.running.iter().map(|(_, token)| token.clone()).collect();
         drop(state);
-        running.iter().for_each(CancelToken::cancel);
-        waiting.into_iter().for_each(give_up);
+        running.iter().for_each(|token| token.cancel_because(CancelReason::Shutdown));
+        waiting.into_iter().for_each(|run| run.give_up(CancelReason::Shutdown));
     }
 
     /// How many more runs are taken; any number when `None`.
@@ -237,12 +236,6 @@ impl Pool {
     }
 }
 
-/// Drops a run that has not started; it reports itself as cancelled.
-fn give_up(run: Execution) {
-    run.cancel_token().cancel();
-    contain(|| drop(run));
-}
-
 /// Does something that may call foreign code outside a task, such as a listener, and survives its panic. A task's own
 /// panic is caught and reported before it gets here; rayon would end the process.
 fn contain(work: impl FnOnce()) {
@@ -251,8 +244,4 @@ fn contain(work: impl FnOnce()) {
         let dropped = std::panic::catch_unwind(AssertUnwindSafe(|| drop(payload)));
         dropped.unwrap_or_else(std::mem::forget);
     }
-}
-
-pub(crate) fn closed(alias: &str) -> Error {
-    Error::new(ErrorKind::Closed, format!("executor \"{alias}\" is shut down"))
 }

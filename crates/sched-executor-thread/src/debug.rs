@@ -8,7 +8,6 @@ use sched_core::{
 };
 
 use crate::contain;
-use crate::pool::closed;
 
 /// Runs each run inside [`submit`](Executor::submit), on the thread that calls it. Its alias is `debug`.
 ///
@@ -62,7 +61,7 @@ impl Executor for DebugExecutor {
         while let Some(run) = runs.next() {
             if !self.enter(&run) {
                 let runs = std::iter::once(run).chain(runs).collect();
-                return Err(Refused { runs, error: closed("debug") });
+                return Err(Refused::closed(runs, "debug"));
             }
             contain(|| run.run_blocking());
             self.leave();

@@ -8,7 +8,7 @@ use sched_core::{
     Capacity, Error, ErrorKind, Execution, Executor, ExecutorContext, Refused, RunId, Section, Shutdown,
 };
 
-use crate::pool::{Limits, Pool, closed};
+use crate::pool::{Limits, Pool};
 
 /// How many workers a pool has at most when nothing else is said.
 pub const DEFAULT_WORKERS: usize = 10;
@@ -114,7 +114,7 @@ impl Executor for ThreadPoolExecutor {
     fn submit(&self, runs: Vec<Execution>) -> Result<(), Refused> {
         match self.pool() {
             Some(pool) => pool.submit(runs),
-            None => Err(Refused { runs, error: closed("threadpool") }),
+            None => Err(Refused::closed(runs, "threadpool")),
         }
     }
 

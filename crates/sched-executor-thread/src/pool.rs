@@ -14,9 +14,7 @@ use std::thread;
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
-use sched_core::{
-    CancelReason, CancelToken, Capacity, Error, ErrorKind, Execution, Refused, RunId, Shutdown,
-};
+use sched_core::{CancelReason, CancelToken, Capacity, Execution, Refused, RunId, Shutdown};
 
 use crate::contain;
 
@@ -97,7 +95,7 @@ impl Pool {
     pub(crate) fn submit(self: &Arc<Self>, mut runs: Vec<Execution>) -> Result<(), Refused> {
         let mut state = self.state.lock();
         if !state.open {
-            return Err(Refused { runs, error: closed(&self.alias) });
+            return Err(Refused::closed(runs, &self.alias));
         }
         let room = self.room(&state).unwrap_or(usize::MAX);
         let mut refused = if runs.len() > room { runs.split_off(room) } else { Vec::new() };
@@ -107,8 +105,7 @@ impl Pool {
         if refused.is_empty() {
             return Ok(());
         }
-        let message = format!("executor \"{}\" is full", self.alias);
-        Err(Refused { runs: refused, error: Error::new(ErrorKind::Unavailable, message) })
+        Err(Refused::full(refused, &self.alias))
     }
 
     pub(crate) fn capacity(&self) -> Capacity {
@@ -127,7 +124,7 @@ impl Pool {
         let place = state.queue.iter().position(is_wanted);
         let taken = place.and_then(|place| state.queue.remove(place));
         drop(state);
-        taken.map(give_up).is_some()
+        taken.map(|run| run.give_up(CancelReason::Asked)).is_some()
     }
 
     pub(crate) fn shutdown(self: &Arc<Self>, how: Shutdown) {
@@ -153,7 +150,7 @@ impl Pool {
             state.halted += 1;
             self.rest.notify_all();
             // This worker serves the queue no more, so another may take its place.
-            self.call_worker(state).into_iter().for_each(give_up);
+            give_up(self.call_worker(state));
         }
         let mut state = self.state.lock();
         let goes_on = |state: &mut State| state.alive > state.halted || !state.queue.is_empty();
@@ -175,7 +172,7 @@ impl Pool {
         let running: Vec<CancelToken> = state.running.iter().flatten().cloned().collect();
         drop(state);
         running.iter().for_each(|token| token.cancel_because(CancelReason::Shutdown));
-        waiting.into_iter().for_each(give_up);
+        give_up(waiting);
     }
 
     /// How many more runs are taken; any number when `None`.
@@ -259,12 +256,7 @@ impl State {
     }
 }
 
-/// Drops a run that has not started; it reports itself as cancelled.
-fn give_up(run: Execution) {
-    run.cancel_token().cancel();
-    contain(|| drop(run));
-}
-
-pub(crate) fn closed(alias: &str) -> Error {
-    Error::new(ErrorKind::Closed, format!("executor \"{alias}\" is shut down"))
+/// Drops runs that have not started, because the pool is shut down.
+fn give_up(runs: impl IntoIterator<Item = Execution>) {
+    runs.into_iter().for_each(|run| run.give_up(CancelReason::Shutdown));
 }

@@ -51,6 +51,8 @@ pub const PANIC: &str = "testkit.panic";
 pub const LOOK: &str = "testkit.look";
 /// Waits until it is asked to stop and then fails with the message `stopped`; gives up after a while.
 pub const WAIT: &str = "testkit.wait";
+/// Waits at a [`Gate`](crate::Gate) across processes until it is asked to stop, and answers why.
+pub const WHY: &str = "testkit.why";
 /// Does nothing, and at most two runs of it do so at once.
 pub const LIMITED: &str = "testkit.limited";
 /// Waits at a [`Gate`](crate::Gate) across processes, whatever it is asked.
@@ -75,7 +77,12 @@ pub fn tasks() -> Vec<Arc<Task>> {
     });
     let look = Task::new(LOOK, |context, _| look(context));
     let wait = Task::new(WAIT, |context, _| wait(context));
-    [echo, echo_later, fail, panic, look, wait, limited, gate, cancellable].map(Arc::new).into()
+    let why = Task::new(WHY, |context, args| {
+        // Whoever opens the gate asks nothing.
+        drop(pass_in_directory(context, args, &context.cancel_token()));
+        context.cancel_reason().map(|reason| reason.to_string())
+    });
+    [echo, echo_later, fail, panic, look, wait, why, limited, gate, cancellable].map(Arc::new).into()
 }
 
 /// A token wakes futures only, so it is looked at again and again.

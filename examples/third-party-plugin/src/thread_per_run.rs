@@ -6,8 +6,8 @@ use std::thread;
 
 use parking_lot::{Condvar, Mutex};
 use sched_core::{
-    CancelToken, Capacity, Error, ErrorKind, Execution, Executor, ExecutorContext, Factory, Plugin, Refused,
-    RunId, Section, Shutdown, current_run,
+    CancelReason, CancelToken, Capacity, Error, Execution, Executor, ExecutorContext, Factory, Plugin,
+    Refused, RunId, Section, Shutdown, current_run,
 };
 
 inventory::submit! {
@@ -84,8 +84,7 @@ impl Executor for ThreadPerRun {
 
     fn submit(&self, runs: Vec<Execution>) -> Result<(), Refused> {
         if !self.shared.state.lock().open {
-            let error = Error::new(ErrorKind::Closed, "the executor is shut down");
-            return Err(Refused { runs, error });
+            return Err(Refused::closed(runs, "thread-per-run"));
         }
         runs.into_iter().for_each(|run| self.start_run(run));
         Ok(())
@@ -112,7 +111,7 @@ impl Executor for ThreadPerRun {
         // What is left is asked to stop.
         let left: Vec<CancelToken> = state.running.values().cloned().collect();
         drop(state);
-        left.iter().for_each(CancelToken::cancel);
+        left.iter().for_each(|token| token.cancel_because(CancelReason::Shutdown));
         Ok(())
     }
 }

@@ -147,6 +147,9 @@ impl Scheduler {
     /// are shut down. It may be called from inside a task (whose own run it does not wait for) and from listeners.
     /// The scheduler can be started again.
     ///
+    /// It holds its thread while it waits. An async run that waits so keeps its runtime from driving the runs it waits
+    /// for, and on a runtime of one thread for ever: there await the `shutdown` of the runtime's own scheduler.
+    ///
     /// `true` waits, `false` does not; a `Duration` waits at most that long.
     ///
     /// **Errors**: [`InvalidState`](crate::ErrorKind::InvalidState) when stopped; else the first error of an

@@ -196,8 +196,16 @@ impl Scheduler {
     /// unknown task, store or executor, [`InvalidJob`](ErrorKind::InvalidJob) for wrong arguments,
     /// [`Unsupported`](ErrorKind::Unsupported) when the store has no run queue.
     pub fn add_run(&self, run: impl Into<NewRun>) -> Result<RunId, Error> {
+        self.add_run_named(run, |_| ())
+    }
+
+    /// The same; the id is told before the run is queued, so that its end cannot be missed. For adapters.
+    ///
+    /// **Errors**: as [`add_run`](Self::add_run), also after the id was told.
+    pub fn add_run_named(&self, run: impl Into<NewRun>, named: impl FnOnce(RunId)) -> Result<RunId, Error> {
         let (lane, queued) = self.queued(run.into())?;
         let id = queued.id;
+        named(id);
         self.enqueue(&lane, queued)?;
         Ok(id)
     }

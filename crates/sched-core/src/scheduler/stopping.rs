@@ -11,10 +11,10 @@ use parking_lot::Mutex;
 
 use super::Scheduler;
 use super::driver::{in_any_turn, in_turn};
-use super::lane::Lane;
+use super::lane::{ClosesAfter, Lane};
 use super::state::SchedulerState;
 use crate::Error;
-use crate::context::current_run;
+use crate::context::{Entered, RunContext, current_run};
 use crate::event::Event;
 use crate::executor::Executor;
 use crate::id::RunId;
@@ -124,6 +124,23 @@ impl Stopping {
         self.parts.take().map_or(Ok(()), |parts| self.close(parts, how))
     }
 
+    /// The last step of a shutdown that a run asked for which goes on elsewhere: that run is not waited for and not cut
+    /// off, and the store that it was claimed from is closed when it is over.
+    ///
+    /// **Errors**: those of [`finish`](Self::finish).
+    pub fn finish_beside(self, own: &RunContext, how: Shutdown) -> Result<(), Error> {
+        let (scheduler, own_id) = (self.scheduler.clone(), own.run().id);
+        let lanes = self.parts.as_ref().map(|parts| parts.lanes.clone()).unwrap_or_default();
+        let _entered = Entered::new(own.clone());
+        let finished = self.finish(how);
+        // When it was over before anything was left to its end, nobody else does that.
+        let is_over = !scheduler.inner.dispatcher.has(own_id);
+        for lane in lanes.iter().filter(|lane| is_over && lane.take_close(ClosesAfter::Run(own_id))) {
+            scheduler.close_after_run(lane);
+        }
+        finished
+    }
+
     fn close(&self, parts: Parts, how: Shutdown) -> Result<(), Error> {
         let Parts { lanes, executors, ending } = parts;
         let (inner, begin) = (&self.scheduler.inner, Instant::now());
@@ -162,6 +179,8 @@ impl Stopping {
     /// to their executor, which gives them the place while its shutdown is waited for.
     fn drain(&self, limit: Option<Duration>) -> Shutdown {
         let (scheduler, dispatcher) = (&self.scheduler, &self.scheduler.inner.dispatcher);
+        // A limit that no clock reaches is none.
+        let limit = limit.filter(|limit| Instant::now().checked_add(*limit).is_some());
         let own = current_run().filter(|context| context.scheduler() == Some(scheduler));
         let Some(own) = own.map(|context| context.run().id) else {
             return if dispatcher.drain(scheduler, limit) { Shutdown::Wait } else { Shutdown::Now };
@@ -183,8 +202,9 @@ impl Stopping {
         }
     }
 
-    /// The unfinished runs beside the given one, when none of them has started.
-    fn behind(&self, own: RunId) -> Option<Vec<RunId>> {
+    /// The unfinished runs beside the given one, by id, when none of them has started. When they stay the same for a
+    /// while, they wait behind that one, for its place.
+    pub fn behind(&self, own: RunId) -> Option<Vec<RunId>> {
         let others = self.scheduler.active_runs().into_iter().filter(|active| active.run.id != own);
         let ids: Option<Vec<RunId>> =
             others.map(|active| active.started_at.is_none().then_some(active.run.id)).collect();

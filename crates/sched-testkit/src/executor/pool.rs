@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use sched_core::{Capacity, ErrorKind, Execution, Outcome, RunSink, Shutdown, Task};
+use sched_core::{
+    CancelReason, CancelToken, Capacity, ErrorKind, Execution, Outcome, RunSink, Shutdown, Task,
+};
 use serde_json::{Value, json};
 
 use super::ExecutorFixture;
@@ -198,16 +200,41 @@ pub fn executor_shutdown_waits_at_most(fixture: ExecutorFixture) {
     fixture.end();
 }
 
+/// A shutdown whose limit no clock reaches waits for runs, those that wait included.
+pub fn executor_shutdown_waits_without_limit(fixture: ExecutorFixture) {
+    let gate = fixture.hold_all();
+    let waiting = fixture.room(5);
+    fixture.submit(fixture.quick(waiting));
+    let count = usize::try_from(fixture.width() + waiting).expect("small");
+    std::thread::scope(|scope| {
+        let shutdown = scope.spawn(|| {
+            fixture.shutdown(Shutdown::WaitFor(Duration::MAX));
+            fixture.sink.reports().len()
+        });
+        gate.open();
+        assert_eq!(shutdown.join().expect("the shutdown does not panic"), count);
+    });
+    assert!(fixture.sink.reports().iter().all(|report| report.outcome.is_success()));
+    fixture.end();
+}
+
 /// An immediate shutdown returns while runs go on: they are asked to stop, what has not started is dropped, and each is
-/// reported once.
+/// told why and reported once.
 pub fn executor_shutdown_now_returns(fixture: ExecutorFixture) {
     let gate = fixture.hold(fixture.width() - 1, 0);
     let willing = fixture.gate();
-    fixture.submit([fixture.execution(500, &willing.cancellable_task(), willing.args())]);
+    let mut tokens = Vec::new();
+    let mut submit = |runs: Vec<Execution>| {
+        tokens.extend(runs.iter().map(Execution::cancel_token));
+        fixture.submit(runs);
+    };
+    submit(vec![fixture.execution(500, &willing.cancellable_task(), willing.args())]);
     willing.wait_for(1);
     let waiting = if fixture.is_wide() { 0 } else { fixture.room(5) };
-    fixture.submit(fixture.quick(waiting));
+    submit(fixture.quick(waiting));
     fixture.shutdown(Shutdown::Now);
+    let is_shutdown = |token: &CancelToken| token.reason() == Some(CancelReason::Shutdown);
+    assert!(tokens.iter().all(is_shutdown), "{tokens:?}");
     for number in FIRST..FIRST + waiting {
         let report = fixture.sink.report_of(run_id(number));
         let was_dropped = matches!(report.outcome, Outcome::Cancelled | Outcome::Abandoned(_));

@@ -12,8 +12,10 @@ use sched_core::{
 use serde_json::{Value, json};
 
 use super::ExecutorFixture;
-use crate::jobs::{ECHO, ECHO_LATER, FAIL, LOOK, NOON, PANIC, WAIT, job_id, run_id, sample_execution, task};
-use crate::sink::RecordingSink;
+use crate::jobs::{
+    ECHO, ECHO_LATER, FAIL, LOOK, NOON, PANIC, WAIT, WHY, job_id, run_id, sample_execution, task,
+};
+use crate::sink::{Gate, RecordingSink};
 
 /// Every run that is taken starts once and is reported once.
 pub fn executor_reports_once(fixture: ExecutorFixture) {
@@ -179,6 +181,35 @@ pub fn executor_ends_runs_that_are_asked_to_stop(fixture: ExecutorFixture) {
         });
     }
     assert_eq!(fixture.run(3, ECHO, json!(["next"])).outcome, Outcome::Succeeded(json!("next")));
+    fixture.end();
+}
+
+/// A run that is asked to stop sees why, wherever it runs; when its executor is shut down, that this is so.
+pub fn executor_says_why_a_run_stops(fixture: ExecutorFixture) {
+    let reasons = [CancelReason::Asked, CancelReason::Replaced, CancelReason::Lost, CancelReason::Shutdown];
+    for (number, reason) in (1..).zip(reasons) {
+        let gate = Gate::across_processes();
+        let run = fixture.execution(number, &task(WHY), gate.args());
+        let token = run.cancel_token();
+        std::thread::scope(|scope| {
+            // An executor that runs inline does not come back before the run has ended.
+            scope.spawn(|| fixture.submit([run]));
+            gate.wait_for(1);
+            match reason {
+                CancelReason::Shutdown => fixture.shutdown(Shutdown::Now),
+                _ => token.cancel_because(reason),
+            }
+            let outcome = fixture.sink.report_of(run_id(number)).outcome;
+            assert_eq!(outcome, Outcome::Succeeded(json!(reason.to_string())));
+        });
+    }
+    fixture.end();
+}
+
+/// A limit that no clock reaches is none.
+pub fn executor_waits_without_limit(fixture: ExecutorFixture) {
+    assert!(fixture.run(1, ECHO, json!([1])).outcome.is_success());
+    fixture.shutdown(Shutdown::WaitFor(Duration::MAX));
     fixture.end();
 }
 

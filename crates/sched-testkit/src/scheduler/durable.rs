@@ -289,6 +289,19 @@ pub fn a_wrong_call_is_refused_when_it_is_queued(fixture: &Fixture) -> Result<()
     Ok(())
 }
 
+/// A run has its id before it is queued: whoever waits for its end is there in time.
+pub fn a_run_is_named_before_it_is_queued(fixture: &Fixture) -> Result<(), Error> {
+    let world = fixture.durable()?;
+    let mut named = None;
+    let id = world.scheduler.add_run_named(NewRun::task(NOTE), |id| {
+        let found = world.scheduler.get_run_result(id, None);
+        named = Some((id, found.map(drop).map_err(|error| error.kind())));
+    })?;
+    assert_eq!(named, Some((id, Err(ErrorKind::NotFound))));
+    assert!(matches!(world.scheduler.get_run_result(id, None)?.state, RunState::Queued));
+    Ok(())
+}
+
 fn run_and_wait(world: &World, run: NewRun) -> Result<Value, Error> {
     let scheduler = world.scheduler.clone();
     let caller = std::thread::spawn(move || scheduler.run_job(run));

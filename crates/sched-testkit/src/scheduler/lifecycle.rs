@@ -242,6 +242,27 @@ pub fn shutdown_with_a_deadline_cancels_what_is_left(fixture: &Fixture) -> Resul
     Ok(())
 }
 
+/// A limit that no clock reaches is none: a shutdown with it waits, outside of runs and inside of one.
+pub fn shutdown_with_a_limit_beyond_all_clocks_waits(fixture: &Fixture) -> Result<(), Error> {
+    let how = Shutdown::WaitFor(Duration::MAX);
+    let world = fixture.started()?;
+    world.add(Job::task(NOTE).id("a"))?;
+    world.turn();
+    world.scheduler.shutdown(how)?;
+    assert_eq!((world.traces().len(), world.scheduler.state()), (1, SchedulerState::Stopped));
+    let world = fixture.started()?;
+    world.on_hook(move |context| {
+        let done = context.scheduler().map(|scheduler| scheduler.shutdown(how));
+        Ok(serde_json::json!(done.is_some_and(|done| done.is_ok())))
+    });
+    world.add(Job::task(HOOK).id("a").trigger(Every::seconds(60)).next_run_time(world.now()))?;
+    world.turn();
+    world.recorder.wait_for_word("shutdown");
+    world.recorder.wait_for_word("executed a");
+    assert_eq!(world.outcomes(), ["succeeded: true"]);
+    Ok(())
+}
+
 /// A shutdown that does not wait reports every run that was submitted, those included that had no place yet.
 pub fn shutdown_now_reports_every_submitted_run(fixture: &Fixture) -> Result<(), Error> {
     let world = fixture.started()?;

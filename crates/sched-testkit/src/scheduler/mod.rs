@@ -64,6 +64,7 @@ macro_rules! scheduler_suite {
             a_task_may_shut_down_with_others_behind_it
             a_listener_may_shut_the_scheduler_down
             shutdown_with_a_deadline_cancels_what_is_left
+            shutdown_with_a_limit_beyond_all_clocks_waits
             shutdown_now_reports_every_submitted_run
             shutdown_waits_for_queued_runs
             a_failed_start_leaves_nothing_behind
@@ -178,6 +179,7 @@ macro_rules! scheduler_suite {
             shutdown_gives_back_what_has_not_started
             queued_calls_run_by_priority_and_time
             a_wrong_call_is_refused_when_it_is_queued
+            a_run_is_named_before_it_is_queued
             a_caller_may_wait_for_a_result
             a_waiting_caller_is_told_of_a_shutdown
             a_claimed_run_may_be_cancelled

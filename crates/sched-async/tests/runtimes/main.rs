@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking, in its helpers too")]
 
+mod shutdown;
+
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -11,17 +13,17 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use futures_channel::oneshot;
-use parking_lot::Mutex;
 use sched_async::{AsyncRuntime, AsyncScheduler, Lagged};
 use sched_core::{
-    Args, Call, Error, ErrorKind, Event, EventMask, EventStream, Job, JobBuilder, JobChanges, JobStatus,
-    JobStore, NewRun, Outcome, RunFilter, RunState, Scheduler, SchedulerConfig, SchedulerState, Shutdown,
-    Task, current_run, current_scheduler,
+    Args, Call, Error, ErrorKind, Event, EventMask, Job, JobChanges, JobStatus, JobStore, NewRun, Outcome,
+    RunFilter, RunState, Scheduler, SchedulerConfig, SchedulerState, Task, current_run, current_scheduler,
 };
 use sched_store_memory::MemoryStore;
-use sched_testkit::{FaultyStore, StoreCall};
+use sched_testkit::FaultyStore;
 use sched_triggers::ScheduleExt as _;
 use serde_json::{Value, json};
+
+use self::shutdown::*;
 
 /// How long a test waits for what must come.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -70,6 +72,7 @@ on_all! {
     a_panic_in_an_async_task_is_its_own
     an_async_run_is_cancelled_at_its_next_await_and_reported_once
     a_caller_waits_for_a_result
+    calls_that_go_through_everything_are_made_elsewhere
     thousands_of_callers_wait_without_a_thread_each
     a_waiting_caller_is_told_of_a_shutdown
     shutdown_waits_for_runs
@@ -77,6 +80,10 @@ on_all! {
     shutdown_now_cancels_at_once
     shutdown_goes_on_when_its_future_is_dropped
     a_run_may_shut_the_scheduler_down
+    a_run_may_shut_down_with_others_behind_it
+    a_run_may_shut_down_while_its_job_waits_for_it
+    a_run_that_shuts_down_is_not_cut_off
+    a_limit_that_no_clock_reaches_is_none
     a_dropped_scheduler_shuts_down_without_waiting
     a_stream_tells_events_in_order_and_ends
     a_slow_reader_is_told_what_it_missed
@@ -311,6 +318,37 @@ async fn a_caller_waits_for_a_result<R: AsyncRuntime>() -> Result<(), Error> {
     scheduler.shutdown(true).await
 }
 
+/// Whether a call is made elsewhere: it has no answer at its first poll, at least in one of many tries.
+async fn is_elsewhere<T>(call: impl AsyncFn() -> Result<T, Error>) -> bool {
+    for _ in 0..1_000 {
+        let mut call = pin!(call());
+        let mut is_pending = false;
+        poll_fn(|context| {
+            let poll = call.as_mut().poll(context);
+            is_pending |= poll.is_pending();
+            poll
+        })
+        .await
+        .unwrap();
+        if is_pending {
+            return true;
+        }
+    }
+    false
+}
+
+async fn calls_that_go_through_everything_are_made_elsewhere<R: AsyncRuntime>() -> Result<(), Error> {
+    let scheduler = started::<R>().await?;
+    assert!(is_elsewhere(async || scheduler.get_jobs(None).await).await);
+    assert!(is_elsewhere(async || scheduler.get_runs(&RunFilter::default(), None).await).await);
+    assert!(is_elsewhere(async || scheduler.remove_all_jobs(None).await).await);
+    assert!(
+        !is_elsewhere(async || scheduler.get_job("a").await).await,
+        "a look-up in memory is made at once"
+    );
+    scheduler.shutdown(true).await
+}
+
 async fn thousands_of_callers_wait_without_a_thread_each<R: AsyncRuntime>() -> Result<(), Error> {
     let scheduler = started::<R>().await?;
     let (running, together) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicBool::new(false)));
@@ -355,108 +393,6 @@ async fn a_waiting_caller_is_told_of_a_shutdown<R: AsyncRuntime>() -> Result<(),
     assert!(matches!(error.kind(), ErrorKind::Closed | ErrorKind::Unexpected), "{error}");
     let late = scheduler.run_job(call(&sleeper::<R>("sleep", FOR_EVER))).await.unwrap_err();
     assert_eq!(late.kind(), ErrorKind::InvalidState);
-    Ok(())
-}
-
-/// A scheduler in the middle of a run, and what is told of the run's end.
-async fn sleeping<R: AsyncRuntime>(pause: Duration) -> Result<(Tested<R>, sched_async::Events), Error> {
-    let scheduler = started::<R>().await?;
-    let mut starts = scheduler.events(EventMask::RUN_STARTED);
-    let ends = scheduler.events(EventMask::JOB_EXECUTED | EventMask::JOB_ERROR);
-    scheduler.add_job(JobBuilder::bound(sleeper::<R>("sleep", pause))).await?;
-    next::<R>(&mut starts).await;
-    Ok((scheduler, ends))
-}
-
-/// What became of a run that was asked to stop. It ends when its future is dropped, which a shutdown does not wait for.
-async fn outcome_of_cancelled<R: AsyncRuntime>(ends: &EventStream) -> Outcome {
-    let begin = Instant::now();
-    loop {
-        if let Some(event) = ends.drain().first() {
-            return event.ended().unwrap().outcome.clone();
-        }
-        assert!(begin.elapsed() < PATIENCE, "the run does not end");
-        R::current().unwrap().sleep(Duration::from_millis(1)).await;
-    }
-}
-
-async fn shutdown_waits_for_runs<R: AsyncRuntime>() -> Result<(), Error> {
-    let (scheduler, mut ends) = sleeping::<R>(Duration::from_millis(100)).await?;
-    soon::<R, _>(scheduler.shutdown(true)).await?;
-    assert_eq!(next::<R>(&mut ends).await.value(), Some(&json!("slept")));
-    assert_eq!(soon::<R, _>(ends.next()).await, None);
-    assert_eq!(scheduler.state(), SchedulerState::Stopped);
-    Ok(())
-}
-
-async fn shutdown_with_a_deadline_cancels_what_is_left<R: AsyncRuntime>() -> Result<(), Error> {
-    let (scheduler, _) = sleeping::<R>(FOR_EVER).await?;
-    let (ends, begin) = (scheduler.subscribe(EventMask::JOB_ERROR), Instant::now());
-    soon::<R, _>(scheduler.shutdown(Duration::from_millis(100))).await?;
-    assert!(begin.elapsed() >= Duration::from_millis(100), "it waits as long as it may");
-    assert_eq!(outcome_of_cancelled::<R>(&ends).await, Outcome::Cancelled);
-    Ok(())
-}
-
-async fn shutdown_now_cancels_at_once<R: AsyncRuntime>() -> Result<(), Error> {
-    let (scheduler, _) = sleeping::<R>(FOR_EVER).await?;
-    let ends = scheduler.subscribe(EventMask::JOB_ERROR);
-    soon::<R, _>(scheduler.shutdown(Shutdown::Now)).await?;
-    assert_eq!(outcome_of_cancelled::<R>(&ends).await, Outcome::Cancelled);
-    Ok(())
-}
-
-async fn shutdown_goes_on_when_its_future_is_dropped<R: AsyncRuntime>() -> Result<(), Error> {
-    let (scheduler, mut ends) = sleeping::<R>(Duration::from_millis(100)).await?;
-    assert!(within::<R, _>(Duration::from_millis(20), scheduler.shutdown(true)).await.is_none());
-    assert_eq!(next::<R>(&mut ends).await.value(), Some(&json!("slept")), "it was not cut short");
-    assert_eq!(soon::<R, _>(ends.next()).await, None, "the scheduler was shut down");
-    Ok(())
-}
-
-async fn a_run_may_shut_the_scheduler_down<R: AsyncRuntime>() -> Result<(), Error> {
-    for executor in ["default", "pool"] {
-        let scheduler = Arc::new(AsyncScheduler::<R>::from_config(json!({
-            "executors": { "pool": { "type": "threadpool" } },
-        }))?);
-        scheduler.start().await?;
-        let mut events = scheduler.events(EventMask::all());
-        let (own, answer) = (Arc::clone(&scheduler), Arc::new(Mutex::new(None)));
-        let stop = {
-            let answer = Arc::clone(&answer);
-            Task::new_async("stop", move |_, _| {
-                let (own, answer) = (Arc::clone(&own), Arc::clone(&answer));
-                async move { *answer.lock() = Some(own.shutdown(true).await) }
-            })
-        };
-        scheduler.add_job(JobBuilder::bound(stop).executor(executor)).await?;
-        soon::<R, _>(scheduler.wait_until_stopped()).await;
-        assert!(matches!(answer.lock().take(), Some(Ok(()))), "on {executor}");
-        let mut told = Vec::new();
-        while let Some(event) = soon::<R, _>(events.next()).await {
-            told.push(event.unwrap());
-        }
-        assert!(told.iter().any(|event| event.value() == Some(&Value::Null)), "the run ends well: {told:?}");
-        assert_eq!(told.last(), Some(&Event::SchedulerShutdown));
-    }
-    Ok(())
-}
-
-async fn a_dropped_scheduler_shuts_down_without_waiting<R: AsyncRuntime>() -> Result<(), Error> {
-    let store = slow_store();
-    let scheduler = with_store::<R>("default", &store)?;
-    scheduler.start().await?;
-    let mut events = scheduler.events(EventMask::all());
-    scheduler.add_job(JobBuilder::bound(sleeper::<R>("sleep", FOR_EVER))).await?;
-    while !matches!(next::<R>(&mut events).await, Event::RunStarted(_)) {}
-    let ends = scheduler.subscribe(EventMask::JOB_ERROR);
-    store.delay(Duration::from_millis(300));
-    let begin = Instant::now();
-    drop(scheduler);
-    assert!(begin.elapsed() < Duration::from_millis(100), "the store takes its time elsewhere");
-    assert_eq!(outcome_of_cancelled::<R>(&ends).await, Outcome::Cancelled);
-    while soon::<R, _>(events.next()).await.is_some() {}
-    assert_eq!(store.calls(StoreCall::Shutdown), 1);
     Ok(())
 }
 
