@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use diesel::connection::SimpleConnection;
 use diesel::r2d2::{ConnectionManager, Pool};
-use diesel::{Connection, MysqlConnection, PgConnection};
+use diesel::{Connection, MysqlConnection, PgConnection, RunQueryDsl};
 use sched_core::{
     Advance, ClaimRequest, ClaimedJob, Committed, ConflictPolicy, Error, ErrorKind, FinishedRun, Inserted,
     Job, JobCommit, JobFilter, JobStore, Outcome, RunClaim, RunFilter, RunQueue, RunState, StoreContext,
@@ -229,6 +229,7 @@ fn what_was_done_when_the_answer_was_lost_is_not_done_again() {
 /// Whoever falls silent in the middle of a claim, wherever that is, holds others up for some seconds, not for good.
 #[test]
 fn a_claim_that_stops_half_way_holds_nobody_up_for_long() {
+    let patience = Duration::from_secs(20);
     let attempt = |nth: usize| {
         for place in Place::all() {
             let proxy = Proxy::to(place.target().as_str()).expect("a proxy");
@@ -243,10 +244,11 @@ fn a_claim_that_stops_half_way_holds_nobody_up_for_long() {
                 }
                 let before = Instant::now();
                 // That others were in the way for too long is an answer, too.
-                while other.claim(&request(), &places()).is_err() {}
-                assert!(before.elapsed() < Duration::from_secs(20), "request {nth} of {}", place.url);
+                while other.claim(&request(), &places()).is_err() && before.elapsed() < patience {}
+                let waited = before.elapsed();
                 proxy.thaw();
                 drop(claiming.join());
+                assert!(waited < patience, "request {nth} of {}", place.url);
             });
             let runs = RunQueue::list(&other, &RunFilter::default()).expect("list");
             let claimed = runs.iter().filter(|record| matches!(record.state, RunState::Running { .. }));
@@ -254,6 +256,51 @@ fn a_claim_that_stops_half_way_holds_nobody_up_for_long() {
         }
     };
     std::thread::scope(|scope| (1..=6).for_each(|nth| drop(scope.spawn(move || attempt(nth)))));
+}
+
+/// How many sessions of PostgreSQL hold the lock on claims of a schema's runs, and how many wait for it.
+#[derive(diesel::QueryableByName)]
+struct Claimers {
+    #[diesel(sql_type = diesel::sql_types::BigInt)]
+    holding: i64,
+    #[diesel(sql_type = diesel::sql_types::BigInt)]
+    waiting: i64,
+}
+
+/// Limits are counted by one claim after the other, so whoever finds the tables by the search path has to wait for whoever
+/// names their schema.
+#[test]
+fn claims_exclude_one_another_by_whatever_name_the_tables_are_found() {
+    for place in Place::all().into_iter().filter(Place::is_postgres) {
+        let by_schema = place.store();
+        let url = format!("{}?options=-csearch_path%3D{}", place.url, place.name);
+        let by_path = started(SqlStore::open(url).expect("the url is right"));
+        by_schema.enqueue(vec![sample_queued(1, NOON)]).expect("queued");
+        assert_eq!(by_path.counts().expect("counts").queued, 1, "they share the tables");
+        let mut holder = PgConnection::establish(&place.url).expect("the server is there");
+        let runs = format!("{}.sched_runs", place.name);
+        // Who claims holds its lock already when it comes to change a row.
+        holder.batch_execute(&format!("BEGIN; LOCK TABLE {runs} IN EXCLUSIVE MODE")).expect("it is free");
+        let claimers = diesel::sql_query(format!(
+            "SELECT count(*) FILTER (WHERE granted) AS holding, count(*) FILTER (WHERE NOT granted) AS waiting \
+             FROM pg_locks WHERE locktype = 'advisory' AND objid = '{runs}'::regclass::oid"
+        ));
+        std::thread::scope(|scope| {
+            let claims = [&by_schema, &by_path]
+                .map(|store| scope.spawn(|| store.claim(&request(), &places()).expect("claim").len()));
+            let end = Instant::now() + Duration::from_secs(15);
+            loop {
+                let found: Vec<Claimers> = claimers.clone().load(&mut holder).expect("it is right");
+                if (found[0].holding, found[0].waiting) == (1, 1) {
+                    break;
+                }
+                assert!(Instant::now() < end, "{} hold it, {} wait", found[0].holding, found[0].waiting);
+            }
+            holder.batch_execute("ROLLBACK").expect("it ends");
+            let claimed: usize = claims.into_iter().map(|claim| claim.join().expect("it ends")).sum();
+            assert_eq!(claimed, 1);
+        });
+    }
 }
 
 #[test]

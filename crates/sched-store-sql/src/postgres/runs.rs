@@ -15,7 +15,7 @@ use diesel::sql_types::{BigInt, Binary, Nullable, Text};
 use uuid::Uuid;
 
 use super::jobs::run_ids;
-use super::{Rows, lock_key, uuid_of, uuids_of};
+use super::{Rows, uuid_of, uuids_of};
 use crate::backend::{KnownTasks, Lease, RunPage, RunStatements, Unreadable, Wanted};
 use crate::rows::{Ending, Proof, RunColumns, RunRow, Then, Waiting};
 use crate::statement::{Bind, load};
@@ -64,6 +64,10 @@ const JOB_RUNNING: &str =
 const TASK_RUNNING: &str =
     "(SELECT count(*) FROM {runs} o WHERE o.task = q.task AND o.state = 1 AND o.task_max IS NOT NULL)";
 const KEY_RUNNING: &str = "(SELECT count(*) FROM {runs} o WHERE o.limit_key = q.limit_key AND o.state = 1)";
+
+/// The key of the lock on claims: a number of this crate's own ("schd"), and that of the table, by whatever name a process
+/// finds it.
+const LOCK: &str = "1935894628, '{runs}'::regclass::oid::integer";
 
 /// Whether a waiting run `q` has one of the tasks of a list (twice; any task when there is none) and is behind no limit.
 fn may_start() -> String {
@@ -265,8 +269,8 @@ impl RunStatements for Rows<'_> {
 
     /// Commits share the lock that a claim has for itself.
     fn begin_commit(&mut self) -> QueryResult<()> {
-        let lock = lock_key(self.tables);
-        self.conn.batch_execute(&format!("SELECT pg_advisory_xact_lock_shared({lock})"))
+        let sql = self.sql(&format!("SELECT pg_advisory_xact_lock_shared({LOCK})"));
+        self.conn.batch_execute(&sql)
     }
 
     fn is_run_due(&mut self, wanted: Wanted<'_>) -> QueryResult<bool> {
@@ -283,9 +287,8 @@ impl RunStatements for Rows<'_> {
 
     /// Both in one round trip.
     fn begin_claim(&mut self) -> QueryResult<()> {
-        let lock = lock_key(self.tables);
         let sql = self.sql(&format!(
-            "SELECT pg_advisory_xact_lock({lock}); \
+            "SELECT pg_advisory_xact_lock({LOCK}); \
              UPDATE {{runs}} SET state = 0, token = token + 1, owner = NULL, lease_until = NULL \
              WHERE id IN (SELECT id FROM {{runs}} WHERE state = 1 AND lease_until < {{now}} FOR UPDATE SKIP LOCKED)"
         ));
