@@ -46,6 +46,11 @@ impl SqlStore {
         encoded.collect()
     }
 
+    fn may_be_queued(&self) -> Error {
+        let message = "the connection was lost, and the runs may have been queued or not";
+        Error::new(ErrorKind::Unavailable, message).in_context(self.location())
+    }
+
     fn claimed(&self, started: &Started, rows: Vec<RunRow>) -> Vec<ClaimedRun> {
         let mut unreadable = Vec::new();
         let mut claimed = Vec::with_capacity(rows.len());
@@ -84,14 +89,24 @@ impl SqlStore {
 }
 
 impl RunQueue for SqlStore {
+    /// What is not there after a lost answer was never queued, or has ended and is forgotten already. Nobody can tell which,
+    /// so that it is not queued again.
     fn enqueue(&self, runs: Vec<QueuedRun>) -> Result<(), Error> {
         let started = self.started()?;
         let encoded = self.encode(runs)?;
         let runs: Vec<&RunColumns> = encoded.iter().collect();
-        match runs.is_empty() {
-            true => Ok(()),
-            false => started.run(Access::Single, |rows, _| Ok(rows.insert_runs(&runs)?)),
+        if runs.is_empty() {
+            return Ok(());
         }
+        started.run(Access::Single, |rows, tried| {
+            if tried == Try::First {
+                return Ok(rows.insert_runs(&runs)?);
+            }
+            match rows.known_runs(&runs)?.contains(&false) {
+                false => Ok(()),
+                true => Err(self.may_be_queued().into()),
+            }
+        })
     }
 
     /// Runs whose task is not registered here are left to the others that share the tables.

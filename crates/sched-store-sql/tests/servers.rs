@@ -226,6 +226,58 @@ fn what_was_done_when_the_answer_was_lost_is_not_done_again() {
     }
 }
 
+/// A run that was queued may have ended, and be forgotten, before whoever queued it hears that the answer was lost.
+#[test]
+fn a_run_that_ended_before_its_lost_answer_was_noticed_is_not_queued_again() {
+    for place in Place::all() {
+        let proxy = Proxy::to(place.target().as_str()).expect("a proxy");
+        let other = place.store();
+        let run_one = || {
+            let claimed = other.claim(&request(), &places()).expect("claim");
+            let finished = claimed.iter().map(|run| FinishedRun {
+                claim: RunClaim { id: run.run.id, token: run.token },
+                outcome: Outcome::Cancelled,
+                started_at: None,
+                finished_at: noon_plus(1),
+                again: None,
+            });
+            other.finish(finished.collect()).expect("finish").len()
+        };
+        let mut ended_early = 0;
+        for nth in 1.. {
+            // With connections of its own, so that each round has the same requests.
+            let store = started(place.store_at(&proxy.url(&place.url)));
+            let last = proxy.requests() + nth;
+            let run = sample_queued(u64::try_from(nth).expect("it is small"), NOON);
+            proxy.freeze_after(nth);
+            let (done, early) = std::thread::scope(|scope| {
+                let queueing = scope.spawn(|| store.enqueue(vec![run]));
+                while proxy.requests() < last && !queueing.is_finished() {
+                    std::thread::yield_now();
+                }
+                // Whether the request that was passed on queued it, shows soon or not at all.
+                let (end, mut early) = (Instant::now() + Duration::from_millis(300), 0);
+                while early == 0 && Instant::now() < end {
+                    early = run_one();
+                }
+                proxy.cut();
+                proxy.thaw();
+                (queueing.join().expect("it ends"), early)
+            });
+            let all = early + run_one();
+            match done {
+                Ok(()) => assert_eq!(all, 1, "request {nth} of {}", place.url),
+                Err(error) => assert!(error.is_retryable() && all <= 1, "{all} runs, {error}"),
+            }
+            if proxy.requests() < last {
+                break;
+            }
+            ended_early += early;
+        }
+        assert!(ended_early > 0, "no run ended before its answer was noticed to be lost");
+    }
+}
+
 /// Whoever falls silent in the middle of a claim, wherever that is, holds others up for some seconds, not for good.
 #[test]
 fn a_claim_that_stops_half_way_holds_nobody_up_for_long() {
