@@ -11,9 +11,9 @@ use diesel::connection::SimpleConnection;
 use diesel::r2d2::{ConnectionManager, Pool};
 use diesel::{Connection, MysqlConnection, PgConnection, RunQueryDsl};
 use sched_core::{
-    Advance, ClaimRequest, ClaimedJob, Committed, ConflictPolicy, Error, ErrorKind, FinishedRun, Inserted,
-    Job, JobCommit, JobFilter, JobStore, Outcome, RunClaim, RunFilter, RunQueue, RunState, StoreContext,
-    SystemClock,
+    Advance, Again, Attempt, ClaimRequest, ClaimedJob, Committed, ConflictPolicy, Error, ErrorKind,
+    FinishedRun, Inserted, Job, JobCommit, JobFilter, JobStore, Outcome, RunClaim, RunFilter, RunQueue,
+    RunState, StoreContext, SystemClock, TaskError,
 };
 use sched_store_sql::{SqlStore, diesel};
 use sched_testkit::jobs::{cursor_at, noon_plus, registry, run_id, sample_queued, sample_queued_of};
@@ -308,6 +308,151 @@ fn a_claim_that_stops_half_way_holds_nobody_up_for_long() {
         }
     };
     std::thread::scope(|scope| (1..=6).for_each(|nth| drop(scope.spawn(move || attempt(nth)))));
+}
+
+/// Claims exclude one another, and nobody else: who renews, ends or commits what it has claimed does not wait until a claim
+/// that was begun by another is over.
+#[test]
+fn who_has_claimed_does_not_wait_for_another_claim() {
+    let attempt = |nth: usize| {
+        for place in Place::all() {
+            let proxy = Proxy::to(place.target().as_str()).expect("a proxy");
+            let (silent, other) = (started(place.store_at(&proxy.url(&place.url))), place.store());
+            other.enqueue(vec![sample_queued(1, NOON), sample_queued(2, NOON)]).expect("queued");
+            let claimed = other.claim(&request(), &places()).expect("claim");
+            let claims: Vec<RunClaim> =
+                claimed.iter().map(|run| RunClaim { id: run.run.id, token: run.token }).collect();
+            insert(&other, &[sample_job("a", NOON)]);
+            let ClaimedJob { claim, .. } = other.claim_due(&request()).expect("claim").remove(0);
+            other.enqueue(vec![sample_queued(3, NOON)]).expect("queued");
+            insert(&other, &[sample_job("b", NOON)]);
+            let begun = proxy.requests() + nth;
+            proxy.freeze_after(nth);
+            std::thread::scope(|scope| {
+                let claiming = scope.spawn(|| {
+                    drop(silent.claim_due(&request()));
+                    drop(silent.claim(&request(), &places()));
+                });
+                while proxy.requests() < begun && !claiming.is_finished() {
+                    std::thread::yield_now();
+                }
+                let before = Instant::now();
+                let renewed = other.renew(&claims, LEASE);
+                let commit =
+                    JobCommit { claim, advance: Advance::To(cursor_at(noon_plus(9_999))), runs: Vec::new() };
+                let committed = other.commit(vec![commit]);
+                let waited = before.elapsed();
+                proxy.thaw();
+                claiming.join().expect("it ends");
+                assert_eq!(renewed.expect("renew"), [true, true]);
+                assert_eq!(committed.expect("commit"), [Committed::Applied { skipped: Vec::new() }]);
+                assert!(waited < Duration::from_secs(3), "request {nth} of {}: {waited:?}", place.url);
+            });
+        }
+    };
+    std::thread::scope(|scope| (1..=18).for_each(|nth| drop(scope.spawn(move || attempt(nth)))));
+}
+
+/// Works on two claims, the later first, while somebody holds the earlier: the later is not to be locked meanwhile.
+macro_rules! check_order_of_locks {
+    ($place:expr, $Connection:ty) => {{
+        let (place, store) = ($place, $place.store());
+        let connect = || <$Connection>::establish(&place.url).expect("the server is there");
+        let (mut holder, mut looker) = (connect(), connect());
+        let lock = |id: u64, how: &str| {
+            format!("SELECT 1 FROM {}.sched_runs WHERE id = '{}' FOR UPDATE {how}", place.name, run_id(id))
+        };
+        let finished = |claim: &RunClaim| {
+            let (outcome, finished_at) = (Outcome::Cancelled, noon_plus(1));
+            FinishedRun { claim: *claim, outcome, started_at: None, finished_at, again: None }
+        };
+        type Works<'w> = &'w (dyn Fn(&[RunClaim]) -> Result<(), Error> + Sync);
+        let works: [(&str, Works<'_>); 3] = [
+            ("renew", &|claims| store.renew(claims, LEASE).map(drop)),
+            ("finish", &|claims| store.finish(claims.iter().map(finished).collect()).map(drop)),
+            ("release", &|claims| store.release(claims)),
+        ];
+        for ((name, work), first) in works.into_iter().zip([1, 11, 21]) {
+            let runs = [first, first + 1].map(|number| sample_queued(number, NOON));
+            store.enqueue(runs.to_vec()).expect("queued");
+            let claimed = store.claim(&request(), &places()).expect("claim");
+            let claims = claimed.iter().rev().map(|run| RunClaim { id: run.run.id, token: run.token });
+            let claims: Vec<RunClaim> = claims.collect();
+            holder.batch_execute(&format!("BEGIN; {}", lock(first, ""))).expect("it is free");
+            let is_free = std::thread::scope(|scope| {
+                let working = scope.spawn(|| work(&claims));
+                let (end, mut is_free) = (Instant::now() + Duration::from_millis(500), true);
+                while is_free && Instant::now() < end {
+                    is_free = looker.batch_execute(&lock(first + 1, "NOWAIT")).is_ok();
+                }
+                holder.batch_execute("ROLLBACK").expect("it ends");
+                working.join().expect("it ends").expect("it is done");
+                is_free
+            });
+            assert!(is_free, "{name} locks the later first");
+        }
+    }};
+}
+
+/// Renewals and ends of the same runs come at the same moment, and in any order: they would wait for one another.
+#[test]
+fn runs_are_locked_in_the_order_of_their_ids() {
+    for place in Place::all() {
+        match place.is_postgres() {
+            true => check_order_of_locks!(&place, PgConnection),
+            false => check_order_of_locks!(&place, MysqlConnection),
+        }
+    }
+}
+
+/// In MySQL a transaction goes on seeing what it has seen first.
+#[test]
+fn a_callers_transaction_meets_jobs_that_came_after_its_first_look() {
+    let Some(place) = Place::all().into_iter().find(|place| !place.is_postgres()) else { return };
+    let store = place.store();
+    for (number, conflict, expected) in
+        [(1, ConflictPolicy::Keep, Inserted::Kept), (2, ConflictPolicy::Replace, Inserted::Replaced)]
+    {
+        let mut conn = MysqlConnection::establish(&place.url).expect("the server is there");
+        let looks = format!("BEGIN; SELECT COUNT(*) FROM {}.sched_jobs", place.name);
+        conn.batch_execute(&format!("SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ; {looks}"))
+            .expect("it looks");
+        let job = sample_job(&format!("job-{number}"), NOON);
+        insert(&store, std::slice::from_ref(&job));
+        let added = store.add_job_in(&mut conn, &job, conflict).expect("it is there already");
+        assert_eq!(added, expected);
+        conn.batch_execute("COMMIT").expect("it ends");
+    }
+}
+
+/// A batch goes into as many statements as it takes, whatever is in it.
+#[test]
+fn many_long_histories_are_kept_at_once() {
+    for place in Place::all() {
+        let store = place.store();
+        let count = 40_u64;
+        store.enqueue((1..=count).map(|number| sample_queued(number, NOON)).collect()).expect("queued");
+        let claimed = store.claim(&request(), &places()).expect("claim");
+        let mut all = claimed;
+        while let more @ [_, ..] = &store.claim(&request(), &places()).expect("claim")[..] {
+            all.extend(more.to_vec());
+        }
+        let finished = all.iter().map(|run| {
+            let outcome = Outcome::Failed(TaskError::new("x".repeat(400_000)));
+            let (attempt, finished_at) = (run.attempt, noon_plus(1));
+            let ended = Attempt { attempt, outcome: outcome.clone(), started_at: None, finished_at };
+            FinishedRun {
+                claim: RunClaim { id: run.run.id, token: run.token },
+                outcome,
+                started_at: None,
+                finished_at,
+                again: Some(Again { at: NOON, history: vec![ended] }),
+            }
+        });
+        let ended = store.finish(finished.collect()).expect("finish");
+        assert_eq!(ended, vec![true; all.len()]);
+        assert_eq!(store.counts().expect("counts").queued, all.len());
+    }
 }
 
 /// How many sessions of PostgreSQL hold the lock on claims of a schema's runs, and how many wait for it.

@@ -91,6 +91,35 @@ fn start_error(store: &SqlStore) -> Error {
     store.start(context(&SimClock::default())).expect_err("the start fails")
 }
 
+/// Counting a long history takes longer than deleting a batch of it.
+#[test]
+fn a_history_that_is_too_long_is_counted_once_for_many_batches() {
+    let (place, clock) = (Place::new(), SimClock::default());
+    let store = place.store(&clock);
+    let end = |numbers: std::ops::RangeInclusive<u64>| {
+        let options = Arc::new(JobOptions { result_ttl: LEASE * 1_000, ..JobOptions::default() });
+        let kept = |number| QueuedRun { options: Arc::clone(&options), ..sample_queued(number, NOON) };
+        store.enqueue(numbers.map(kept).collect()).expect("enqueue");
+        let claimed = store.claim(&request("one", LEASE), &places()).expect("claim");
+        let end = |run: &sched_core::ClaimedRun| FinishedRun {
+            claim: RunClaim { id: run.run.id, token: run.token },
+            outcome: Outcome::Cancelled,
+            started_at: None,
+            finished_at: NOON,
+            again: None,
+        };
+        store.finish(claimed.iter().map(end).collect()).expect("finish");
+    };
+    end(1..=6);
+    assert_eq!(store.cleanup(Some(2), 1).expect("cleanup"), 1, "four are too many");
+    end(7..=9);
+    assert_eq!(store.cleanup(Some(2), 2).expect("cleanup"), 2);
+    assert_eq!(store.cleanup(Some(2), 9).expect("cleanup"), 1, "what ended since was not counted");
+    assert_eq!(store.cleanup(Some(2), 9).expect("cleanup"), 3);
+    assert_eq!(store.cleanup(Some(2), 9).expect("cleanup"), 0);
+    assert_eq!(store.counts().expect("counts").finished, 2);
+}
+
 #[test]
 fn jobs_and_runs_survive_the_process() {
     let (place, clock) = (Place::new(), SimClock::default());
