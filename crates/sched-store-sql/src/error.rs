@@ -49,6 +49,17 @@ impl Fault {
         }
     }
 
+    /// Whether others hold the lock of a file. **Source**: SQLite, `sqlite3ErrStr` of `SQLITE_BUSY`.
+    #[cfg(feature = "sqlite")]
+    pub(crate) fn is_held(&self) -> bool {
+        match self {
+            Self::Database(DieselError::DatabaseError(_, information)) => {
+                information.message() == "database is locked"
+            }
+            _ => false,
+        }
+    }
+
     /// Whether the connection is gone.
     #[cfg(any(feature = "postgres", feature = "mysql"))]
     pub(crate) fn is_lost(&self) -> bool {

@@ -350,7 +350,9 @@ fn who_has_claimed_does_not_wait_for_another_claim() {
             });
         }
     };
-    std::thread::scope(|scope| (1..=18).for_each(|nth| drop(scope.spawn(move || attempt(nth)))));
+    std::thread::scope(|scope| {
+        (1..=3).for_each(|first| drop(scope.spawn(move || (first..=18).step_by(3).for_each(attempt))));
+    });
 }
 
 /// Works on two claims, the later first, while somebody holds the earlier: the later is not to be locked meanwhile.
