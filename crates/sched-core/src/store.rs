@@ -620,6 +620,9 @@ pub struct RunCounts {
 /// 8. A row that does not decode is finished as abandoned with the reason and kept (persistent stores).
 pub trait RunQueue: Send + Sync {
     /// Queues runs. A run whose job and fire time exist is dropped silently.
+    ///
+    /// **Errors**: retryable ones also where an answer was lost. Then the runs may have been queued, and may even be over: who
+    /// queues them again may have them run twice.
     fn enqueue(&self, runs: Vec<QueuedRun>) -> Result<(), Error>;
 
     /// Claims runs whose scheduled time has come and whose executor is among `executors` (alias, free places).

@@ -12,7 +12,8 @@ use sched_core::{Error, JobCounts, Overlap, RunCounts};
 
 use crate::error::Fault;
 use crate::rows::{
-    CommitColumns, Ending, JobColumns, JobRow, Proof, RunColumns, RunRow, Waiting, job_state, run_state,
+    CommitColumns, EndedRun, Ending, JobColumns, JobRow, Proof, RunColumns, RunRow, Waiting, job_state,
+    run_state,
 };
 
 /// What a piece of work does, which decides what happens when its connection is lost.
@@ -131,7 +132,7 @@ pub(crate) enum Answer {
 
 /// Every statement, on a connection. Each is part of the caller's transaction, and about a whole batch.
 ///
-/// A batch names no row twice, unless said otherwise. Whatever ends a claim, except its own commit, counts the row's
+/// A batch names no row twice, unless said otherwise, and rows of runs are locked in its order. Whatever ends a claim, except its own commit, counts the row's
 /// token up, so that a row with an ended claim and the claim's token was committed by it.
 pub(crate) trait Statements: JobStatements + RunStatements {
     /// Commits claimed jobs with their runs, and claims those runs that are wanted, where there is a lease for them.
@@ -231,10 +232,10 @@ pub(crate) trait RunStatements {
     fn lease_runs(&mut self, ids: &[&str], lease: Lease<'_>) -> QueryResult<Vec<RunRow>>;
 
     /// Extends the leases of open claims; says of each whether it was open.
-    fn renew_runs(&mut self, claims: &[Proof], micros: i64) -> QueryResult<Vec<bool>>;
+    fn renew_runs(&mut self, claims: &[&Proof], micros: i64) -> QueryResult<Vec<bool>>;
 
     /// Gives open claims back; their attempts do not count.
-    fn release_runs(&mut self, claims: &[Proof]) -> QueryResult<()>;
+    fn release_runs(&mut self, claims: &[&Proof]) -> QueryResult<()>;
 
     /// Ends open claims; says of each whether it was open.
     fn finish_runs(&mut self, endings: &[&Ending]) -> QueryResult<Vec<bool>>;
@@ -262,14 +263,19 @@ pub(crate) trait RunStatements {
     /// Puts runs whose lease ran out back into the queue; answers their ids.
     fn take_back(&mut self) -> QueryResult<Vec<String>>;
 
-    /// Whether there is anything to delete.
-    fn is_cleanup_due(&mut self, keep: Option<i64>) -> QueryResult<bool> {
-        let _ = keep;
+    /// Whether the time to live of a finished run ended.
+    fn has_expired_runs(&mut self) -> QueryResult<bool> {
         Ok(true)
     }
 
-    /// Deletes finished runs whose time to live ended, then the oldest beyond `keep`; says how many.
-    fn cleanup(&mut self, keep: Option<i64>, limit: i64) -> QueryResult<usize>;
+    /// Deletes finished runs whose time to live ended; says how many.
+    fn delete_expired_runs(&mut self, limit: i64) -> QueryResult<usize>;
+
+    /// The run that ended last of those beyond the `keep` that ended after it. All of these are counted.
+    fn last_ended_beyond(&mut self, keep: i64) -> QueryResult<Option<EndedRun>>;
+
+    /// Deletes finished runs up to this one, the oldest first; says how many.
+    fn delete_ended_runs(&mut self, last: &EndedRun, limit: i64) -> QueryResult<usize>;
 
     /// Counts runs by their state as a number.
     fn count_runs(&mut self) -> QueryResult<Vec<(i64, i64)>>;

@@ -28,7 +28,8 @@ pub(crate) fn claim(
         if taken.is_empty() {
             break;
         }
-        let ids: Vec<&str> = taken.iter().map(|run| run.id.as_str()).collect();
+        let mut ids: Vec<&str> = taken.iter().map(|run| run.id.as_str()).collect();
+        ids.sort_unstable();
         claimed.extend(rows.lease_runs(&ids, lease)?);
         left = left.saturating_sub(limit_of(taken.len()));
         for run in &taken {

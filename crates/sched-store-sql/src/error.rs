@@ -49,29 +49,49 @@ impl Fault {
         }
     }
 
+    /// Whether others hold the lock of a file. **Source**: SQLite, `sqlite3ErrStr` of `SQLITE_BUSY`.
+    #[cfg(feature = "sqlite")]
+    pub(crate) fn is_held(&self) -> bool {
+        match self {
+            Self::Database(DieselError::DatabaseError(_, information)) => {
+                information.message() == "database is locked"
+            }
+            _ => false,
+        }
+    }
+
     /// Whether the connection is gone.
     #[cfg(any(feature = "postgres", feature = "mysql"))]
     pub(crate) fn is_lost(&self) -> bool {
-        match self {
-            Self::Store(_) => false,
-            Self::Database(DieselError::BrokenTransactionManager) => true,
-            Self::Database(DieselError::DatabaseError(kind, information)) => {
+        match self.cause() {
+            Some(DieselError::BrokenTransactionManager) => true,
+            Some(DieselError::DatabaseError(kind, information)) => {
                 *kind == DatabaseErrorKind::ClosedConnection
                     || LOST.iter().any(|part| information.message().contains(part))
             }
-            Self::Database(_) => false,
+            _ => false,
         }
     }
 
     /// Whether others were in the way, so that the database has undone everything.
     #[cfg(any(feature = "postgres", feature = "mysql"))]
     pub(crate) fn is_conflict(&self) -> bool {
-        match self {
-            Self::Database(DieselError::DatabaseError(DatabaseErrorKind::SerializationFailure, _)) => true,
-            Self::Database(DieselError::DatabaseError(_, information)) => {
+        match self.cause() {
+            Some(DieselError::DatabaseError(DatabaseErrorKind::SerializationFailure, _)) => true,
+            Some(DieselError::DatabaseError(_, information)) => {
                 CONFLICTS.iter().any(|part| information.message().contains(part))
             }
             _ => false,
+        }
+    }
+
+    /// What failed first. After a commit that failed, a rollback fails too where the connection is gone.
+    #[cfg(any(feature = "postgres", feature = "mysql"))]
+    fn cause(&self) -> Option<&DieselError> {
+        match self {
+            Self::Store(_) => None,
+            Self::Database(DieselError::RollbackErrorOnCommit { commit_error, .. }) => Some(commit_error),
+            Self::Database(error) => Some(error),
         }
     }
 }

@@ -208,7 +208,7 @@ fn prepare(conn: &mut MysqlConnection, tables: &Tables, create: bool) -> Result<
 }
 
 fn migrate_alone(conn: &mut MysqlConnection, tables: &Tables, create: bool) -> Result<(), Fault> {
-    let lock = tables.lock_name();
+    let lock = lock_name(tables);
     let got = number(
         conn,
         "SELECT CAST(GET_LOCK(?, ?) AS SIGNED)",
@@ -221,6 +221,11 @@ fn migrate_alone(conn: &mut MysqlConnection, tables: &Tables, create: bool) -> R
     let done = migrate(conn, tables, create);
     let freed = number(conn, "SELECT CAST(RELEASE_LOCK(?) AS SIGNED)", &[lock.as_str().into()]);
     done.and(freed.map(drop).map_err(Fault::from))
+}
+
+/// **Source**: MySQL manual, "Locking Functions": a name has 64 characters at most.
+fn lock_name(tables: &Tables) -> String {
+    format!("sched:{:016x}", tables.lock_key())
 }
 
 /// Looks again: another process may have been faster.
@@ -256,4 +261,20 @@ fn version(conn: &mut MysqlConnection, tables: &Tables) -> Result<i64, Fault> {
     }
     let sql = tables.sql("SELECT value FROM {meta} WHERE name = 'schema_version'");
     Ok(tables.version_of(number(conn, &sql, &[])?)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_name_of_a_lock_is_short_enough_for_every_name_of_tables() {
+        let tables = |prefix: &str, schema: &str| {
+            let tables = Tables::new(Dialect::Mysql, prefix).and_then(|tables| tables.in_schema(schema));
+            lock_name(&tables.unwrap())
+        };
+        let (long, schema) = ("x".repeat(40), "y".repeat(63));
+        assert!(tables(&long, &schema).len() <= 64);
+        assert_ne!(tables(&long, &schema), tables(&long, &"y".repeat(62)));
+    }
 }

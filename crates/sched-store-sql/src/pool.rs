@@ -368,8 +368,8 @@ impl<C: Client> ManageConnection for Manager<C> {
         let losses = self.troubles.losses.load(Ordering::Relaxed);
         if losses != link.losses || link.used.elapsed() > FRESH {
             link.conn.ping().map_err(ManagerError::QueryError)?;
-            (link.used, link.losses) = (Instant::now(), losses);
         }
+        (link.used, link.losses) = (Instant::now(), losses);
         Ok(())
     }
 

@@ -27,6 +27,10 @@ use crate::url::{Location, Server};
 /// The server's time in microseconds, once for a whole statement.
 const NOW: &str = "(SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint)";
 
+/// When a connection that rests asks whether the other end is still there. The system's own defaults are hours.
+const KEEPALIVES: [(&str, &str); 3] =
+    [("keepalives_idle", "10"), ("keepalives_interval", "5"), ("keepalives_count", "3")];
+
 /// An open database.
 #[derive(Debug)]
 pub(crate) struct Postgres {
@@ -37,13 +41,7 @@ pub(crate) struct Postgres {
 impl Postgres {
     /// Connects, and makes or checks the tables.
     pub(crate) fn open(config: &Config, server: &Server) -> Result<Self, Error> {
-        let seconds = config.times.connect.as_secs().max(2).to_string();
-        let url = server.with_defaults(&[
-            ("connect_timeout", seconds),
-            ("tcp_user_timeout", config.times.statement.as_millis().to_string()),
-            ("application_name", "sched".to_owned()),
-        ]);
-        let (connections, mut first) = Connections::open(config, server, url)?;
+        let (connections, mut first) = Connections::open(config, server, url_of(server, &config.times))?;
         let prepared = prepare(&mut first, &config.tables, config.create_schema);
         prepared.map_err(|fault| fault.into_error(&config.location))?;
         Ok(Self { connections, tables: config.tables.clone() })
@@ -133,6 +131,17 @@ impl sealed::Connection for PgConnection {
     }
 }
 
+/// The URL for the client library. A host that vanished is noticed, whether an answer is awaited or a request is on its way.
+fn url_of(server: &Server, times: &Times) -> String {
+    let mut defaults = vec![
+        ("connect_timeout", times.connect.as_secs().max(2).to_string()),
+        ("tcp_user_timeout", times.statement.as_millis().to_string()),
+        ("application_name", "sched".to_owned()),
+    ];
+    defaults.extend(KEEPALIVES.map(|(name, value)| (name, value.to_owned())));
+    server.with_defaults(&defaults)
+}
+
 /// The id of a run as the database's own type.
 fn uuid_of(id: &str) -> QueryResult<Uuid> {
     Uuid::parse_str(id).map_err(|error| DieselError::SerializationError(Box::new(error)))
@@ -147,7 +156,7 @@ fn uuids_of<'a>(ids: impl IntoIterator<Item = &'a str>) -> QueryResult<Vec<Uuid>
 fn prepare(conn: &mut PgConnection, tables: &Tables, create: bool) -> Result<(), Fault> {
     let found = version(conn, tables)?;
     if tables.must_migrate(found, create)? {
-        let key = lock_key(tables);
+        let key = tables.lock_key().cast_signed();
         conn.batch_execute(&format!("SELECT pg_advisory_lock({key})"))?;
         let done = conn.in_transaction(|conn| migrate(conn, tables, create));
         let freed = conn.batch_execute(&format!("SELECT pg_advisory_unlock({key})"));
@@ -187,8 +196,28 @@ fn version(conn: &mut PgConnection, tables: &Tables) -> Result<i64, Fault> {
     Ok(tables.version_of(number(conn, &sql, &[])?)?)
 }
 
-/// The key of the store's advisory lock: FNV-1a over its name. Advisory locks are a database's own.
-fn lock_key(tables: &Tables) -> i64 {
-    let fold = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
-    tables.lock_name().bytes().fold(0xcbf2_9ce4_8422_2325, fold).cast_signed()
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_host_that_vanishes_is_noticed_unless_the_url_says_otherwise() {
+        let url = |url: &str| {
+            let Ok(Location::Postgres(server)) = Location::parse(url) else { panic!("{url} is right") };
+            let times = Times {
+                busy: Duration::ZERO,
+                connect: Duration::from_secs(5),
+                statement: Duration::from_secs(30),
+                recycle: None,
+            };
+            url_of(&server, &times)
+        };
+        assert_eq!(
+            url("postgresql://host/db?keepalives_idle=60"),
+            "postgresql://host/db?keepalives_idle=60&connect_timeout=5&tcp_user_timeout=30000&application_name=sched\
+             &keepalives_interval=5&keepalives_count=3"
+        );
+    }
 }

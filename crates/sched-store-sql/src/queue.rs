@@ -18,7 +18,7 @@ use crate::backend::{Access, RunPage, SqlConnection, Statements, Try, Unreadable
 use crate::claim;
 use crate::error::Fault;
 use crate::rows::{Ending, Proof, RunColumns, RunRow, run_state};
-use crate::store::{SqlStore, Started, distinct, due_of, lease_micros, lease_of, limit_of};
+use crate::store::{SqlStore, Started, Surplus, distinct, due_of, lease_micros, lease_of, limit_of};
 
 impl SqlStore {
     /// Queues runs inside the caller's own transaction: they are there when that is committed, and not otherwise. The
@@ -44,6 +44,11 @@ impl SqlStore {
             Ok(columns)
         });
         encoded.collect()
+    }
+
+    fn may_be_queued(&self) -> Error {
+        let message = "the connection was lost, and the runs may have been queued or not";
+        Error::new(ErrorKind::Unavailable, message).in_context(self.location())
     }
 
     fn claimed(&self, started: &Started, rows: Vec<RunRow>) -> Vec<ClaimedRun> {
@@ -83,15 +88,46 @@ impl SqlStore {
     }
 }
 
+impl Started {
+    /// Deletes finished runs beyond `keep`, the oldest first; says how many.
+    fn delete_surplus(&self, keep: i64, limit: i64) -> Result<usize, Error> {
+        let known = self.surplus.lock().take().filter(|surplus| surplus.keep == keep);
+        let found = match known {
+            Some(surplus) => Some(surplus),
+            None => {
+                let last = self.read(|rows| Ok(rows.last_ended_beyond(keep)?))?;
+                last.map(|last| Surplus { keep, last })
+            }
+        };
+        let Some(surplus) = found else { return Ok(0) };
+        let deleted =
+            self.run(Access::Single, |rows, _| Ok(rows.delete_ended_runs(&surplus.last, limit)?))?;
+        if limit_of(deleted) >= limit {
+            *self.surplus.lock() = Some(surplus);
+        }
+        Ok(deleted)
+    }
+}
+
 impl RunQueue for SqlStore {
+    /// What is not there after a lost answer was never queued, or has ended and is forgotten already. Nobody can tell which,
+    /// so that it is not queued again.
     fn enqueue(&self, runs: Vec<QueuedRun>) -> Result<(), Error> {
         let started = self.started()?;
         let encoded = self.encode(runs)?;
         let runs: Vec<&RunColumns> = encoded.iter().collect();
-        match runs.is_empty() {
-            true => Ok(()),
-            false => started.run(Access::Single, |rows, _| Ok(rows.insert_runs(&runs)?)),
+        if runs.is_empty() {
+            return Ok(());
         }
+        started.run(Access::Single, |rows, tried| {
+            if tried == Try::First {
+                return Ok(rows.insert_runs(&runs)?);
+            }
+            match rows.known_runs(&runs)?.contains(&false) {
+                false => Ok(()),
+                true => Err(self.may_be_queued().into()),
+            }
+        })
     }
 
     /// Runs whose task is not registered here are left to the others that share the tables.
@@ -119,11 +155,7 @@ impl RunQueue for SqlStore {
             return Ok(Vec::new());
         }
         started.run(Access::Single, |rows, _| {
-            let mut answers = Vec::with_capacity(claims.len());
-            for batch in distinct(&claims, |claim| &claim.id) {
-                answers.extend(rows.renew_runs(batch, lease_micros(lease))?);
-            }
-            Ok(answers)
+            by_id(&claims, |claim| &claim.id, |batch| Ok(rows.renew_runs(batch, lease_micros(lease))?))
         })
     }
 
@@ -134,51 +166,56 @@ impl RunQueue for SqlStore {
         }
         let endings: Vec<Ending> =
             finished.into_iter().map(|finished| Ending::encode(&self.codec, finished)).collect();
-        let endings: Vec<&Ending> = endings.iter().collect();
         started.run(Access::Single, |rows, tried| {
-            let mut answers = Vec::with_capacity(endings.len());
-            for batch in distinct(&endings, |ending| &ending.id) {
-                let mut ended = rows.finish_runs(batch)?;
-                if tried == Try::AfterUnknown {
-                    read_back(rows, batch, &mut ended)?;
-                }
-                answers.extend(ended);
-            }
-            Ok(answers)
+            by_id(
+                &endings,
+                |ending| &ending.id,
+                |batch| {
+                    let mut ended = rows.finish_runs(batch)?;
+                    if tried == Try::AfterUnknown {
+                        read_back(rows, batch, &mut ended)?;
+                    }
+                    Ok(ended)
+                },
+            )
         })
     }
 
     fn cancel(&self, runs: &[RunId], at: DateTime<Utc>) -> Result<Vec<bool>, Error> {
         let started = self.started()?;
         let ids: Vec<String> = runs.iter().map(ToString::to_string).collect();
-        let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
         if ids.is_empty() {
             return Ok(Vec::new());
         }
         started.run(Access::Single, |rows, tried| {
-            let mut answers = Vec::with_capacity(ids.len());
-            for batch in distinct(&ids, |id| id) {
-                let mut cancelled = rows.cancel_runs(batch, to_micros(at))?;
-                if tried == Try::AfterUnknown {
-                    let states = rows.run_states(batch)?;
-                    let unfinished: Vec<&str> = states
-                        .iter()
-                        .filter(|(_, state, _)| *state != run_state::FINISHED)
-                        .map(|(id, ..)| id.as_str())
-                        .collect();
-                    let is_over =
-                        |(id, cancelled): (&&str, &mut bool)| *cancelled |= !unfinished.contains(id);
-                    batch.iter().zip(&mut cancelled).for_each(is_over);
-                }
-                answers.extend(cancelled);
-            }
-            Ok(answers)
+            by_id(
+                &ids,
+                |id| id,
+                |batch| {
+                    let batch: Vec<&str> = batch.iter().map(|id| id.as_str()).collect();
+                    let mut cancelled = rows.cancel_runs(&batch, to_micros(at))?;
+                    if tried == Try::AfterUnknown {
+                        let states = rows.run_states(&batch)?;
+                        let unfinished: Vec<&str> = states
+                            .iter()
+                            .filter(|(_, state, _)| *state != run_state::FINISHED)
+                            .map(|(id, ..)| id.as_str())
+                            .collect();
+                        let is_over =
+                            |(id, cancelled): (&&str, &mut bool)| *cancelled |= !unfinished.contains(id);
+                        batch.iter().zip(&mut cancelled).for_each(is_over);
+                    }
+                    Ok(cancelled)
+                },
+            )
         })
     }
 
     fn release(&self, claims: &[RunClaim]) -> Result<(), Error> {
         let started = self.started()?;
         let claims: Vec<Proof> = claims.iter().map(Proof::from).collect();
+        let mut claims: Vec<&Proof> = claims.iter().collect();
+        claims.sort_unstable_by_key(|claim| &claim.id);
         match claims.is_empty() {
             true => Ok(()),
             false => started.run(Access::Single, |rows, _| Ok(rows.release_runs(&claims)?)),
@@ -228,13 +265,18 @@ impl RunQueue for SqlStore {
         Ok(reaped)
     }
 
+    /// What is beyond `keep` is counted once, and then deleted in as many calls as it takes; what ended since is counted by
+    /// the next call after these.
     fn cleanup(&self, keep: Option<usize>, limit: usize) -> Result<usize, Error> {
-        let started = self.started()?;
-        let (keep, limit) = (keep.map(limit_of), limit_of(limit));
-        if limit == 0 || started.is_idle(|rows| Ok(rows.is_cleanup_due(keep)?))? {
-            return Ok(0);
+        let (started, limit) = (self.started()?, limit_of(limit));
+        let expired = match limit == 0 || started.is_idle(|rows| Ok(rows.has_expired_runs()?))? {
+            true => 0,
+            false => started.run(Access::Single, |rows, _| Ok(rows.delete_expired_runs(limit)?))?,
+        };
+        match (keep, limit.saturating_sub(limit_of(expired))) {
+            (Some(keep), left @ 1..) => Ok(expired + started.delete_surplus(limit_of(keep), left)?),
+            _ => Ok(expired),
         }
-        started.run(Access::Change, |rows, _| Ok(rows.cleanup(keep, limit)?))
     }
 
     fn counts(&self) -> Result<RunCounts, Error> {
@@ -248,6 +290,25 @@ impl RunQueue for SqlStore {
         let next = started.read(|rows| Ok(rows.next_run(started.tasks.as_ref())?))?;
         next.map(from_micros).transpose()
     }
+}
+
+/// Does something with items in the order of their ids, in which every transaction locks rows: what locked the same rows in
+/// another order would wait for one another. No batch has an id twice; the answers are in the order of the items.
+fn by_id<T>(
+    items: &[T],
+    id: impl Fn(&T) -> &String,
+    mut work: impl FnMut(&[&T]) -> Result<Vec<bool>, Fault>,
+) -> Result<Vec<bool>, Fault> {
+    let mut sorted: Vec<(usize, &T)> = items.iter().enumerate().collect();
+    sorted.sort_by(|(_, left), (_, right)| id(left).cmp(id(right)));
+    let (places, sorted): (Vec<usize>, Vec<&T>) = sorted.into_iter().unzip();
+    let mut sorted_answers = Vec::with_capacity(items.len());
+    for batch in distinct(&sorted, |item| id(item)) {
+        sorted_answers.extend(work(batch)?);
+    }
+    let mut answers = vec![false; items.len()];
+    places.into_iter().zip(sorted_answers).for_each(|(place, answer)| answers[place] = answer);
+    Ok(answers)
 }
 
 /// Tells stale claims from those that an earlier try has ended: their row is gone, or keeps the claim's token.

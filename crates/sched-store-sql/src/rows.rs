@@ -348,6 +348,14 @@ impl From<&RunClaim> for Proof {
     }
 }
 
+/// A finished run by its place in the order in which they ended.
+#[derive(Debug, Clone, diesel::Queryable)]
+pub(crate) struct EndedRun {
+    /// Never empty where a run is finished.
+    pub(crate) finished_at: Option<i64>,
+    pub(crate) id: String,
+}
+
 /// A count as a column; no count comes near the greatest.
 pub(crate) fn count(count: u64) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)

@@ -131,10 +131,13 @@ impl Tables {
         sql.extend([quote, &self.prefix, "_", name, quote]);
     }
 
-    /// What tells this store's locks from those of others in the same database.
+    /// What tells this store's locks from those of others in the same database: FNV-1a over its name, which may be longer
+    /// than the name of a lock.
     #[cfg(any(feature = "postgres", feature = "mysql"))]
-    pub(crate) fn lock_name(&self) -> String {
-        format!("sched:{}.{}", self.schema.as_deref().unwrap_or_default(), self.prefix)
+    pub(crate) fn lock_key(&self) -> u64 {
+        let name = format!("sched:{}.{}", self.schema.as_deref().unwrap_or_default(), self.prefix);
+        let fold = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
+        name.bytes().fold(0xcbf2_9ce4_8422_2325, fold)
     }
 
     /// The name of a table without its schema.

@@ -9,7 +9,7 @@ mod runs;
 
 use std::fs::File;
 use std::io;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use diesel::Connection;
 use diesel::connection::SimpleConnection;
@@ -27,6 +27,10 @@ use crate::url::Location;
 
 type Manager = ConnectionManager<SqliteConnection>;
 
+/// How long SQLite itself waits for the lock of others before this module looks again. By itself SQLite looks ever more rarely,
+/// in the end each tenth of a second, so that whoever has waited for long is overtaken by whoever comes, again and again.
+const LOOK: Duration = Duration::from_millis(8);
+
 /// How much longer than a write may wait the pool waits for a connection.
 const POOL_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -36,6 +40,8 @@ pub(crate) struct Sqlite {
     pool: Pool<Manager>,
     shown: String,
     tables: Tables,
+    /// How long the lock of others is waited for.
+    patience: Duration,
 }
 
 impl Sqlite {
@@ -43,9 +49,10 @@ impl Sqlite {
     pub(crate) fn open(config: &Config, path: Option<&str>) -> Result<Self, Error> {
         let shown = config.location.to_string();
         let settings = Settings(format!(
-            "PRAGMA busy_timeout = {}; PRAGMA synchronous = {};",
+            "PRAGMA busy_timeout = {}; PRAGMA synchronous = {}; PRAGMA busy_timeout = {};",
             config.times.busy.as_millis(),
-            config.synchronous
+            config.synchronous,
+            config.times.busy.min(LOOK).as_millis()
         ));
         if let Some(path) = path {
             // A first connection of its own: a pool would hide its error and try again for a long time.
@@ -73,8 +80,11 @@ impl Sqlite {
 
     /// A database behind a pool, its tables made or checked.
     pub(crate) fn on(pool: Pool<Manager>, config: &Config) -> Result<Self, Error> {
-        let database = Self { pool, shown: config.location.to_string(), tables: config.tables.clone() };
-        let prepared = prepare(&mut *database.connection()?, &database.tables, config.create_schema);
+        let (shown, tables) = (config.location.to_string(), config.tables.clone());
+        let database = Self { pool, shown, tables, patience: config.times.busy };
+        let conn = &mut *database.connection()?;
+        let prepared =
+            patiently(database.patience, || (false, prepare(conn, &database.tables, config.create_schema))).1;
         prepared.map_err(|fault| fault.into_error(&database.shown))?;
         Ok(database)
     }
@@ -82,8 +92,10 @@ impl Sqlite {
     /// Reads, all from one moment.
     fn read(&self, now: i64, work: &mut Work<'_>) -> Result<(), Error> {
         let conn: &mut SqliteConnection = &mut *self.connection()?;
-        let done = conn.transaction(|conn| work(&mut self.rows(conn, now), Try::First));
-        done.map_err(|fault| fault.into_error(&self.shown))
+        let done = patiently(self.patience, || {
+            (false, conn.transaction(|conn| work(&mut self.rows(conn, now), Try::First)))
+        });
+        done.1.map_err(|fault| fault.into_error(&self.shown))
     }
 
     /// Writes, all or nothing. Says also whether the transaction had begun.
@@ -92,10 +104,13 @@ impl Sqlite {
             Ok(conn) => conn,
             Err(error) => return (false, Err(error)),
         };
-        let mut begun = false;
-        let done = conn.immediate_transaction(|conn| {
-            begun = true;
-            work(&mut self.rows(conn, now), Try::First)
+        let (begun, done) = patiently(self.patience, || {
+            let mut begun = false;
+            let done = conn.immediate_transaction(|conn| {
+                begun = true;
+                work(&mut self.rows(conn, now), Try::First)
+            });
+            (begun, done)
         });
         (begun, done.map_err(|fault: Fault| fault.into_error(&self.shown)))
     }
@@ -158,6 +173,20 @@ impl sealed::Connection for SqliteConnection {
 
     fn behind(pool: Pool<Manager>) -> Location {
         Location::SqlitePool(pool)
+    }
+}
+
+/// Does something again as long as others hold the lock and it has not begun, which it says.
+fn patiently<T>(
+    patience: Duration,
+    mut attempt: impl FnMut() -> (bool, Result<T, Fault>),
+) -> (bool, Result<T, Fault>) {
+    let start = Instant::now();
+    loop {
+        match attempt() {
+            (false, Err(fault)) if fault.is_held() && start.elapsed() < patience => {}
+            (begun, done) => return (begun, done),
+        }
     }
 }
 

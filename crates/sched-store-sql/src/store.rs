@@ -25,8 +25,8 @@ use crate::backend::{
 use crate::config::{Config, SqlStoreBuilder};
 use crate::error::Fault;
 use crate::rows::{
-    CommitColumns, CursorColumns, JobColumns, JobRow, RunColumns, count, job_state, micros_of, run_state,
-    time_or_none,
+    CommitColumns, CursorColumns, EndedRun, JobColumns, JobRow, RunColumns, count, job_state, micros_of,
+    run_state, time_or_none,
 };
 use crate::schema::Tables;
 
@@ -53,6 +53,15 @@ pub(crate) struct Started {
     backend: Arc<dyn Backend>,
     /// The tasks that are registered here, when there may be others who know more.
     pub(crate) tasks: Option<KnownTasks>,
+    /// What is still to be deleted of a history that is too long.
+    pub(crate) surplus: Mutex<Option<Surplus>>,
+}
+
+/// The finished runs up to the last of those that were beyond `keep` when they were counted.
+#[derive(Debug)]
+pub(crate) struct Surplus {
+    pub(crate) keep: i64,
+    pub(crate) last: EndedRun,
 }
 
 impl Started {
@@ -377,7 +386,7 @@ impl JobStore for SqlStore {
         let names: Vec<String> = context.registry.tasks().map(|task| task.name().to_owned()).collect();
         let json = serde_json::Value::from(names.clone()).to_string();
         let tasks = self.traits().shared.then_some(KnownTasks { names, json });
-        let started = Arc::new(Started { context, backend, tasks });
+        let started = Arc::new(Started { context, backend, tasks, surplus: Mutex::new(None) });
         self.judge_quarantine_again(&started)?;
         *slot = Some(started);
         Ok(())

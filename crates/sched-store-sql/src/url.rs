@@ -31,6 +31,9 @@ pub(crate) enum Location {
     MysqlPool(Pool<ConnectionManager<diesel::MysqlConnection>>),
 }
 
+/// Why a URL is refused that is not clear.
+pub(crate) const NOT_ENCODED: &str = "user and password are to be percent-encoded";
+
 /// A URL for a client library.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Server {
@@ -91,6 +94,9 @@ impl Location {
         match scheme.split('+').next().unwrap_or_default().to_ascii_lowercase().as_str() {
             "file" => Self::parse_path(url),
             "sqlite" => Self::parse_sqlite(url, rest),
+            "postgres" | "postgresql" | "mysql" | "mariadb" if !is_clear(rest) => {
+                Err(format!("`{}` is not clear: {NOT_ENCODED}", masked(url)))
+            }
             "postgres" | "postgresql" => Self::parse_postgres(rest),
             "mysql" | "mariadb" => Self::parse_mysql(rest),
             _ => Err(format!(
@@ -275,18 +281,35 @@ fn password_of(url: &str) -> Option<&str> {
     password_range(url).and_then(|range| url.get(range))
 }
 
-/// Where the password of a URL stands. It may hold any of the characters that end an authority.
+/// Where the password of a URL stands. Where it is not clear, all up to the last `@` may be of it.
 fn password_range(url: &str) -> Option<std::ops::Range<usize>> {
     let start = url.find("://")? + 3;
     let rest = &url[start..];
-    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-    let at = match rest[..end].rfind('@') {
-        Some(at) => at,
-        None if rest[..end].contains(':') => rest.rfind('@')?,
-        None => return None,
-    };
+    let end = if is_clear(rest) { split_authority(rest).0.len() } else { rest.len() };
+    let at = rest[..end].rfind('@')?;
     let colon = rest[..at].find(':')?;
     Some(start + colon + 1..start + at)
+}
+
+/// What a URL has before its path, and the rest.
+fn split_authority(rest: &str) -> (&str, &str) {
+    rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()))
+}
+
+/// Whether user and password of what follows `://` end where every reader takes them to end. A client library that reads on
+/// in the middle of a password tells a part of it as a host, a port or an option.
+pub(crate) fn is_clear(rest: &str) -> bool {
+    let (authority, tail) = split_authority(rest);
+    let (path, query) = tail.split_once('?').unwrap_or((tail, ""));
+    let (login, hosts) = authority.rsplit_once('@').unwrap_or(("", authority));
+    let is_port = |host: &str| match host.rsplit_once(':') {
+        Some((_, port)) => port.ends_with(']') || port.bytes().all(|byte| byte.is_ascii_digit()),
+        None => true,
+    };
+    let is_in_value = query.split_once('@').is_none_or(|(before, _)| before.contains('='));
+    let ends_here =
+        !login.contains('@') && hosts.split(',').all(is_port) && !path.contains('@') && is_in_value;
+    ends_here || !rest.contains('@')
 }
 
 #[cfg(test)]
@@ -383,16 +406,57 @@ mod tests {
             ("postgresql://:hunter2@host/db", "postgresql://:***@host/db"),
             ("postgresql://me@host:5432/db", "postgresql://me@host:5432/db"),
             ("postgresql:///db?user=me&password=hunter2", "postgresql:///db?user=me&password=***"),
+            ("postgresql://[::1]:5432/db?user=me@corp", "postgresql://[::1]:5432/db?user=me@corp"),
             ("mysql://host/db", "mysql://host/db"),
         ];
         for (url, expected) in table {
             assert_eq!(masked(url), expected);
-            let server = Server::new(url.to_owned());
-            assert!(
-                !server.scrub(format!("bad URI: \"{url}\" hunter2")).contains("hunter2")
-                    || !url.contains(":hunter2@")
-            );
-            assert!(!format!("{server:?}").contains("hunter2"));
+            assert!(!format!("{:?}", Server::new(url.to_owned())).contains("hunter2"));
+        }
+    }
+
+    #[test]
+    fn what_a_client_library_says_of_a_url_is_told_without_its_password() {
+        let server = Server::new("postgresql://me:hunter2@host/db".to_owned());
+        for text in ["bad URI: \"postgresql://me:hunter2@host/db\"", "host \"hunter2\" is unknown"] {
+            let told = server.scrub(text.to_owned());
+            assert!(told.contains("***") && !told.contains("hunter2"), "{told}");
+        }
+    }
+
+    #[test]
+    fn a_password_that_is_not_encoded_is_refused_and_no_part_of_it_is_told() {
+        for scheme in ["postgres", "postgresql+psycopg2", "mysql", "mariadb"] {
+            for rest in [
+                "me:hunter2/x@host/db",
+                "me:x/hunter2@host/db",
+                "me:hunter2?x@host/db",
+                "me:x?hunter2@host/db",
+                "me:5432?hunter2@host/db",
+                "me:5432/hunter2@host/db",
+                "me:x#hunter2@host/db",
+                "me:x@hunter2@host/db",
+                "me:x@y/hunter2@host/db",
+                "me:x@y?hunter2@host/db",
+            ] {
+                let message = Location::parse(&format!("{scheme}://{rest}")).unwrap_err();
+                assert!(message.contains("are to be percent-encoded"), "{rest}: {message}");
+                let is_told = ["hunter2", "x?", "x/", "x@", "x#"].iter().any(|part| message.contains(part));
+                assert!(!is_told, "{rest}: {message}");
+            }
+            for rest in [
+                "me:a%2Fb@host:5432/db",
+                "host:5432/db?user=me@corp&password=a@b",
+                "a:1,b:2/db",
+                "me:a:b@[::1]:5432/db",
+                "[::1]/db",
+                "host:/db",
+                "%2Fvar%2Frun/db",
+                "/db",
+                "",
+            ] {
+                assert!(is_clear(rest), "{rest}");
+            }
         }
     }
 }

@@ -9,11 +9,11 @@ use std::time::{Duration, Instant};
 
 use diesel::connection::SimpleConnection;
 use diesel::r2d2::{ConnectionManager, Pool};
-use diesel::{Connection, MysqlConnection, PgConnection};
+use diesel::{Connection, MysqlConnection, PgConnection, RunQueryDsl};
 use sched_core::{
-    Advance, ClaimRequest, ClaimedJob, Committed, ConflictPolicy, Error, ErrorKind, FinishedRun, Inserted,
-    Job, JobCommit, JobFilter, JobStore, Outcome, RunClaim, RunFilter, RunQueue, RunState, StoreContext,
-    SystemClock,
+    Advance, Again, Attempt, ClaimRequest, ClaimedJob, Committed, ConflictPolicy, Error, ErrorKind,
+    FinishedRun, Inserted, Job, JobCommit, JobFilter, JobStore, Outcome, RunClaim, RunFilter, RunQueue,
+    RunState, StoreContext, SystemClock, TaskError,
 };
 use sched_store_sql::{SqlStore, diesel};
 use sched_testkit::jobs::{cursor_at, noon_plus, registry, run_id, sample_queued, sample_queued_of};
@@ -185,38 +185,103 @@ fn a_connection_that_is_cut_is_replaced_unnoticed() {
     }
 }
 
+/// Does something while the answer to the n-th request from now on is lost; says also whether there were so many.
+fn losing<T>(proxy: &Proxy, nth: usize, work: impl FnOnce() -> T) -> (T, bool) {
+    let last = proxy.requests() + nth;
+    proxy.lose_answer(nth);
+    let done = work();
+    proxy.lose_answer(usize::MAX / 2);
+    (done, proxy.requests() >= last)
+}
+
 /// However far a commit or an end had come when its answer was lost, it is neither repeated nor forgotten.
 #[test]
 fn what_was_done_when_the_answer_was_lost_is_not_done_again() {
     for place in Place::all() {
         let proxy = Proxy::to(place.target().as_str()).expect("a proxy");
         let store = started(place.store_at(&proxy.url(&place.url)));
-        for nth in 1..=10_u64 {
+        for nth in 1.. {
             let job = sample_job(&format!("job-{nth}"), NOON);
             insert(&store, std::slice::from_ref(&job));
             let ClaimedJob { claim, .. } = store.claim_due(&request()).expect("claim").remove(0);
-            let lost = usize::try_from(nth).expect("it is small");
-            proxy.lose_answer(lost);
-            let runs = vec![sample_queued_of(&job, nth, NOON)];
+            let number = u64::try_from(nth).expect("it is small");
+            let runs = vec![sample_queued_of(&job, number, NOON)];
             let commit = JobCommit { claim, advance: Advance::To(cursor_at(noon_plus(9_999))), runs };
-            let answers = store.commit(vec![commit]).expect("commit");
-            assert_eq!(answers, [Committed::Applied { skipped: Vec::new() }], "answer {nth} was lost");
-            proxy.lose_answer(usize::MAX / 2);
+            let (answers, is_commit_lost) = losing(&proxy, nth, || store.commit(vec![commit]));
+            let applied = [Committed::Applied { skipped: Vec::new() }];
+            assert_eq!(answers.expect("commit"), applied, "answer {nth} was lost");
             let claimed = store.claim(&request(), &places()).expect("claim").remove(0);
             let claim = RunClaim { id: claimed.run.id, token: claimed.token };
-            proxy.lose_answer(lost);
             let (outcome, finished_at) = (Outcome::Cancelled, noon_plus(1));
             let finished = FinishedRun { claim, outcome, started_at: None, finished_at, again: None };
-            assert_eq!(store.finish(vec![finished]).expect("finish"), [true], "answer {nth} was lost");
-            proxy.lose_answer(usize::MAX / 2);
+            let (answers, is_end_lost) = losing(&proxy, nth, || store.finish(vec![finished]));
+            assert_eq!(answers.expect("finish"), [true], "answer {nth} was lost");
+            // Then the last request, which commits, was among them.
+            if !is_commit_lost && !is_end_lost {
+                assert!(nth > 3, "a commit takes more requests");
+                break;
+            }
         }
         assert_eq!(store.counts().expect("counts"), sched_core::RunCounts::default());
+    }
+}
+
+/// A run that was queued may have ended, and be forgotten, before whoever queued it hears that the answer was lost.
+#[test]
+fn a_run_that_ended_before_its_lost_answer_was_noticed_is_not_queued_again() {
+    for place in Place::all() {
+        let proxy = Proxy::to(place.target().as_str()).expect("a proxy");
+        let other = place.store();
+        let run_one = || {
+            let claimed = other.claim(&request(), &places()).expect("claim");
+            let finished = claimed.iter().map(|run| FinishedRun {
+                claim: RunClaim { id: run.run.id, token: run.token },
+                outcome: Outcome::Cancelled,
+                started_at: None,
+                finished_at: noon_plus(1),
+                again: None,
+            });
+            other.finish(finished.collect()).expect("finish").len()
+        };
+        let mut ended_early = 0;
+        for nth in 1.. {
+            // With connections of its own, so that each round has the same requests.
+            let store = started(place.store_at(&proxy.url(&place.url)));
+            let last = proxy.requests() + nth;
+            let run = sample_queued(u64::try_from(nth).expect("it is small"), NOON);
+            proxy.freeze_after(nth);
+            let (done, early) = std::thread::scope(|scope| {
+                let queueing = scope.spawn(|| store.enqueue(vec![run]));
+                while proxy.requests() < last && !queueing.is_finished() {
+                    std::thread::yield_now();
+                }
+                // Whether the request that was passed on queued it, shows soon or not at all.
+                let (end, mut early) = (Instant::now() + Duration::from_millis(300), 0);
+                while early == 0 && Instant::now() < end {
+                    early = run_one();
+                }
+                proxy.cut();
+                proxy.thaw();
+                (queueing.join().expect("it ends"), early)
+            });
+            let all = early + run_one();
+            match done {
+                Ok(()) => assert_eq!(all, 1, "request {nth} of {}", place.url),
+                Err(error) => assert!(error.is_retryable() && all <= 1, "{all} runs, {error}"),
+            }
+            if proxy.requests() < last {
+                break;
+            }
+            ended_early += early;
+        }
+        assert!(ended_early > 0, "no run ended before its answer was noticed to be lost");
     }
 }
 
 /// Whoever falls silent in the middle of a claim, wherever that is, holds others up for some seconds, not for good.
 #[test]
 fn a_claim_that_stops_half_way_holds_nobody_up_for_long() {
+    let patience = Duration::from_secs(20);
     let attempt = |nth: usize| {
         for place in Place::all() {
             let proxy = Proxy::to(place.target().as_str()).expect("a proxy");
@@ -231,10 +296,11 @@ fn a_claim_that_stops_half_way_holds_nobody_up_for_long() {
                 }
                 let before = Instant::now();
                 // That others were in the way for too long is an answer, too.
-                while other.claim(&request(), &places()).is_err() {}
-                assert!(before.elapsed() < Duration::from_secs(20), "request {nth} of {}", place.url);
+                while other.claim(&request(), &places()).is_err() && before.elapsed() < patience {}
+                let waited = before.elapsed();
                 proxy.thaw();
                 drop(claiming.join());
+                assert!(waited < patience, "request {nth} of {}", place.url);
             });
             let runs = RunQueue::list(&other, &RunFilter::default()).expect("list");
             let claimed = runs.iter().filter(|record| matches!(record.state, RunState::Running { .. }));
@@ -242,6 +308,198 @@ fn a_claim_that_stops_half_way_holds_nobody_up_for_long() {
         }
     };
     std::thread::scope(|scope| (1..=6).for_each(|nth| drop(scope.spawn(move || attempt(nth)))));
+}
+
+/// Claims exclude one another, and nobody else: who renews, ends or commits what it has claimed does not wait until a claim
+/// that was begun by another is over.
+#[test]
+fn who_has_claimed_does_not_wait_for_another_claim() {
+    let attempt = |nth: usize| {
+        for place in Place::all() {
+            let proxy = Proxy::to(place.target().as_str()).expect("a proxy");
+            let (silent, other) = (started(place.store_at(&proxy.url(&place.url))), place.store());
+            other.enqueue(vec![sample_queued(1, NOON), sample_queued(2, NOON)]).expect("queued");
+            let claimed = other.claim(&request(), &places()).expect("claim");
+            let claims: Vec<RunClaim> =
+                claimed.iter().map(|run| RunClaim { id: run.run.id, token: run.token }).collect();
+            insert(&other, &[sample_job("a", NOON)]);
+            let ClaimedJob { claim, .. } = other.claim_due(&request()).expect("claim").remove(0);
+            other.enqueue(vec![sample_queued(3, NOON)]).expect("queued");
+            insert(&other, &[sample_job("b", NOON)]);
+            let begun = proxy.requests() + nth;
+            proxy.freeze_after(nth);
+            std::thread::scope(|scope| {
+                let claiming = scope.spawn(|| {
+                    drop(silent.claim_due(&request()));
+                    drop(silent.claim(&request(), &places()));
+                });
+                while proxy.requests() < begun && !claiming.is_finished() {
+                    std::thread::yield_now();
+                }
+                let before = Instant::now();
+                let renewed = other.renew(&claims, LEASE);
+                let commit =
+                    JobCommit { claim, advance: Advance::To(cursor_at(noon_plus(9_999))), runs: Vec::new() };
+                let committed = other.commit(vec![commit]);
+                let waited = before.elapsed();
+                proxy.thaw();
+                claiming.join().expect("it ends");
+                assert_eq!(renewed.expect("renew"), [true, true]);
+                assert_eq!(committed.expect("commit"), [Committed::Applied { skipped: Vec::new() }]);
+                assert!(waited < Duration::from_secs(3), "request {nth} of {}: {waited:?}", place.url);
+            });
+        }
+    };
+    std::thread::scope(|scope| {
+        (1..=3).for_each(|first| drop(scope.spawn(move || (first..=18).step_by(3).for_each(attempt))));
+    });
+}
+
+/// Works on two claims, the later first, while somebody holds the earlier: the later is not to be locked meanwhile.
+macro_rules! check_order_of_locks {
+    ($place:expr, $Connection:ty) => {{
+        let (place, store) = ($place, $place.store());
+        let connect = || <$Connection>::establish(&place.url).expect("the server is there");
+        let (mut holder, mut looker) = (connect(), connect());
+        let lock = |id: u64, how: &str| {
+            format!("SELECT 1 FROM {}.sched_runs WHERE id = '{}' FOR UPDATE {how}", place.name, run_id(id))
+        };
+        let finished = |claim: &RunClaim| {
+            let (outcome, finished_at) = (Outcome::Cancelled, noon_plus(1));
+            FinishedRun { claim: *claim, outcome, started_at: None, finished_at, again: None }
+        };
+        type Works<'w> = &'w (dyn Fn(&[RunClaim]) -> Result<(), Error> + Sync);
+        let works: [(&str, Works<'_>); 3] = [
+            ("renew", &|claims| store.renew(claims, LEASE).map(drop)),
+            ("finish", &|claims| store.finish(claims.iter().map(finished).collect()).map(drop)),
+            ("release", &|claims| store.release(claims)),
+        ];
+        for ((name, work), first) in works.into_iter().zip([1, 11, 21]) {
+            let runs = [first, first + 1].map(|number| sample_queued(number, NOON));
+            store.enqueue(runs.to_vec()).expect("queued");
+            let claimed = store.claim(&request(), &places()).expect("claim");
+            let claims = claimed.iter().rev().map(|run| RunClaim { id: run.run.id, token: run.token });
+            let claims: Vec<RunClaim> = claims.collect();
+            holder.batch_execute(&format!("BEGIN; {}", lock(first, ""))).expect("it is free");
+            let is_free = std::thread::scope(|scope| {
+                let working = scope.spawn(|| work(&claims));
+                let (end, mut is_free) = (Instant::now() + Duration::from_millis(500), true);
+                while is_free && Instant::now() < end {
+                    is_free = looker.batch_execute(&lock(first + 1, "NOWAIT")).is_ok();
+                }
+                holder.batch_execute("ROLLBACK").expect("it ends");
+                working.join().expect("it ends").expect("it is done");
+                is_free
+            });
+            assert!(is_free, "{name} locks the later first");
+        }
+    }};
+}
+
+/// Renewals and ends of the same runs come at the same moment, and in any order: they would wait for one another.
+#[test]
+fn runs_are_locked_in_the_order_of_their_ids() {
+    for place in Place::all() {
+        match place.is_postgres() {
+            true => check_order_of_locks!(&place, PgConnection),
+            false => check_order_of_locks!(&place, MysqlConnection),
+        }
+    }
+}
+
+/// In MySQL a transaction goes on seeing what it has seen first.
+#[test]
+fn a_callers_transaction_meets_jobs_that_came_after_its_first_look() {
+    let Some(place) = Place::all().into_iter().find(|place| !place.is_postgres()) else { return };
+    let store = place.store();
+    for (number, conflict, expected) in
+        [(1, ConflictPolicy::Keep, Inserted::Kept), (2, ConflictPolicy::Replace, Inserted::Replaced)]
+    {
+        let mut conn = MysqlConnection::establish(&place.url).expect("the server is there");
+        let looks = format!("BEGIN; SELECT COUNT(*) FROM {}.sched_jobs", place.name);
+        conn.batch_execute(&format!("SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ; {looks}"))
+            .expect("it looks");
+        let job = sample_job(&format!("job-{number}"), NOON);
+        insert(&store, std::slice::from_ref(&job));
+        let added = store.add_job_in(&mut conn, &job, conflict).expect("it is there already");
+        assert_eq!(added, expected);
+        conn.batch_execute("COMMIT").expect("it ends");
+    }
+}
+
+/// A batch goes into as many statements as it takes, whatever is in it.
+#[test]
+fn many_long_histories_are_kept_at_once() {
+    for place in Place::all() {
+        let store = place.store();
+        let count = 40_u64;
+        store.enqueue((1..=count).map(|number| sample_queued(number, NOON)).collect()).expect("queued");
+        let claimed = store.claim(&request(), &places()).expect("claim");
+        let mut all = claimed;
+        while let more @ [_, ..] = &store.claim(&request(), &places()).expect("claim")[..] {
+            all.extend(more.to_vec());
+        }
+        let finished = all.iter().map(|run| {
+            let outcome = Outcome::Failed(TaskError::new("x".repeat(400_000)));
+            let (attempt, finished_at) = (run.attempt, noon_plus(1));
+            let ended = Attempt { attempt, outcome: outcome.clone(), started_at: None, finished_at };
+            FinishedRun {
+                claim: RunClaim { id: run.run.id, token: run.token },
+                outcome,
+                started_at: None,
+                finished_at,
+                again: Some(Again { at: NOON, history: vec![ended] }),
+            }
+        });
+        let ended = store.finish(finished.collect()).expect("finish");
+        assert_eq!(ended, vec![true; all.len()]);
+        assert_eq!(store.counts().expect("counts").queued, all.len());
+    }
+}
+
+/// How many sessions of PostgreSQL hold the lock on claims of a schema's runs, and how many wait for it.
+#[derive(diesel::QueryableByName)]
+struct Claimers {
+    #[diesel(sql_type = diesel::sql_types::BigInt)]
+    holding: i64,
+    #[diesel(sql_type = diesel::sql_types::BigInt)]
+    waiting: i64,
+}
+
+/// Limits are counted by one claim after the other, so whoever finds the tables by the search path has to wait for whoever
+/// names their schema.
+#[test]
+fn claims_exclude_one_another_by_whatever_name_the_tables_are_found() {
+    for place in Place::all().into_iter().filter(Place::is_postgres) {
+        let by_schema = place.store();
+        let url = format!("{}?options=-csearch_path%3D{}", place.url, place.name);
+        let by_path = started(SqlStore::open(url).expect("the url is right"));
+        by_schema.enqueue(vec![sample_queued(1, NOON)]).expect("queued");
+        assert_eq!(by_path.counts().expect("counts").queued, 1, "they share the tables");
+        let mut holder = PgConnection::establish(&place.url).expect("the server is there");
+        let runs = format!("{}.sched_runs", place.name);
+        // Who claims holds its lock already when it comes to change a row.
+        holder.batch_execute(&format!("BEGIN; LOCK TABLE {runs} IN EXCLUSIVE MODE")).expect("it is free");
+        let claimers = diesel::sql_query(format!(
+            "SELECT count(*) FILTER (WHERE granted) AS holding, count(*) FILTER (WHERE NOT granted) AS waiting \
+             FROM pg_locks WHERE locktype = 'advisory' AND objid = '{runs}'::regclass::oid"
+        ));
+        std::thread::scope(|scope| {
+            let claims = [&by_schema, &by_path]
+                .map(|store| scope.spawn(|| store.claim(&request(), &places()).expect("claim").len()));
+            let end = Instant::now() + Duration::from_secs(15);
+            loop {
+                let found: Vec<Claimers> = claimers.clone().load(&mut holder).expect("it is right");
+                if (found[0].holding, found[0].waiting) == (1, 1) {
+                    break;
+                }
+                assert!(Instant::now() < end, "{} hold it, {} wait", found[0].holding, found[0].waiting);
+            }
+            holder.batch_execute("ROLLBACK").expect("it ends");
+            let claimed: usize = claims.into_iter().map(|claim| claim.join().expect("it ends")).sum();
+            assert_eq!(claimed, 1);
+        });
+    }
 }
 
 #[test]

@@ -5,6 +5,7 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use diesel::connection::SimpleConnection;
@@ -89,6 +90,35 @@ fn insert(store: &SqlStore, jobs: &[Job]) {
 
 fn start_error(store: &SqlStore) -> Error {
     store.start(context(&SimClock::default())).expect_err("the start fails")
+}
+
+/// Counting a long history takes longer than deleting a batch of it.
+#[test]
+fn a_history_that_is_too_long_is_counted_once_for_many_batches() {
+    let (place, clock) = (Place::new(), SimClock::default());
+    let store = place.store(&clock);
+    let end = |numbers: std::ops::RangeInclusive<u64>| {
+        let options = Arc::new(JobOptions { result_ttl: LEASE * 1_000, ..JobOptions::default() });
+        let kept = |number| QueuedRun { options: Arc::clone(&options), ..sample_queued(number, NOON) };
+        store.enqueue(numbers.map(kept).collect()).expect("enqueue");
+        let claimed = store.claim(&request("one", LEASE), &places()).expect("claim");
+        let end = |run: &sched_core::ClaimedRun| FinishedRun {
+            claim: RunClaim { id: run.run.id, token: run.token },
+            outcome: Outcome::Cancelled,
+            started_at: None,
+            finished_at: NOON,
+            again: None,
+        };
+        store.finish(claimed.iter().map(end).collect()).expect("finish");
+    };
+    end(1..=6);
+    assert_eq!(store.cleanup(Some(2), 1).expect("cleanup"), 1, "four are too many");
+    end(7..=9);
+    assert_eq!(store.cleanup(Some(2), 2).expect("cleanup"), 2);
+    assert_eq!(store.cleanup(Some(2), 9).expect("cleanup"), 1, "what ended since was not counted");
+    assert_eq!(store.cleanup(Some(2), 9).expect("cleanup"), 3);
+    assert_eq!(store.cleanup(Some(2), 9).expect("cleanup"), 0);
+    assert_eq!(store.counts().expect("counts").finished, 2);
 }
 
 #[test]
@@ -366,6 +396,43 @@ fn a_file_that_cannot_be_used_says_why() {
     let error = start_error(&store);
     assert_eq!(error.kind(), ErrorKind::Corrupt);
     assert!(error.to_string().contains("is not a database"), "{error}");
+}
+
+/// Another writes nearly all the time, with short pauses. Each write finds the next pause, or one soon after.
+#[test]
+fn whoever_waits_to_write_is_not_overtaken_for_long() {
+    const WRITES: u64 = 20;
+    let (place, clock) = (Place::new(), SimClock::default());
+    let store = place.store(&clock);
+    let (is_over, is_held) = (AtomicBool::new(false), AtomicBool::new(false));
+    let took = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut other =
+                SqliteConnection::establish(&place.path().display().to_string()).expect("the file opens");
+            other.batch_execute("PRAGMA busy_timeout = 10000").expect("it is right");
+            while !is_over.load(Ordering::SeqCst) {
+                other.batch_execute("BEGIN IMMEDIATE").expect("it waits for its turn");
+                is_held.store(true, Ordering::SeqCst);
+                std::thread::sleep(Duration::from_millis(60));
+                is_held.store(false, Ordering::SeqCst);
+                other.batch_execute("COMMIT").expect("it ends");
+                std::thread::sleep(Duration::from_millis(3));
+            }
+        });
+        let before = std::time::Instant::now();
+        let done = (1..=WRITES).map(|number| {
+            while !is_held.load(Ordering::SeqCst) {
+                std::thread::yield_now();
+            }
+            store.enqueue(vec![sample_queued(number, NOON)])
+        });
+        let done: Vec<_> = done.collect();
+        let took = before.elapsed();
+        is_over.store(true, Ordering::SeqCst);
+        assert!(done.iter().all(Result::is_ok), "{done:?}");
+        took
+    });
+    assert!(took < Duration::from_secs(8), "{WRITES} writes took {took:?}");
 }
 
 #[test]

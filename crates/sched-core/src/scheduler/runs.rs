@@ -194,7 +194,8 @@ impl Scheduler {
     ///
     /// **Errors**: [`InvalidState`](ErrorKind::InvalidState) when stopped, [`NotFound`](ErrorKind::NotFound) for an
     /// unknown task, store or executor, [`InvalidJob`](ErrorKind::InvalidJob) for wrong arguments,
-    /// [`Unsupported`](ErrorKind::Unsupported) when the store has no run queue.
+    /// [`Unsupported`](ErrorKind::Unsupported) when the store has no run queue. After a retryable error of the store the run
+    /// may be queued all the same.
     pub fn add_run(&self, run: impl Into<NewRun>) -> Result<RunId, Error> {
         self.add_run_named(run, |_| ())
     }

@@ -30,6 +30,12 @@ const COLUMNS: &str = "j.seq, j.id, j.payload, j.next_run_time, j.next_fire_time
 /// How often an insert is tried while others insert the same ids.
 pub(super) const MAX_TRIES: usize = 5;
 
+/// Reads rows as they are, and not as they were when a caller's own transaction began.
+const LOCK: &str = "LOCK IN SHARE MODE";
+
+/// How many times as many due jobs a claim looks at as it takes: others that claim at the same moment take the first.
+const WINDOW: i64 = 4;
+
 /// A row's state by its status.
 const STATE: &str =
     "CASE status WHEN 'scheduled' THEN 0 WHEN 'paused' THEN 1 WHEN 'finished' THEN 2 ELSE 3 END";
@@ -80,14 +86,23 @@ fn claim_table() -> String {
 const IS_OURS: &str = "j.seq = v.seq AND j.id = CAST(v.id AS BINARY) AND j.token = v.token";
 
 impl Rows<'_> {
-    /// The ids that are taken.
-    fn taken(&mut self, ids: &[&str]) -> QueryResult<HashSet<String>> {
+    /// The ids that are taken, as the transaction sees them; with a lock, as they are.
+    fn taken(&mut self, ids: &[&str], lock: &str) -> QueryResult<HashSet<String>> {
         let sql = self.sql(&format!(
-            "SELECT j.id FROM {} STRAIGHT_JOIN {{jobs}} j ON j.id = CAST(v.id AS BINARY)",
+            "SELECT j.id FROM {} STRAIGHT_JOIN {{jobs}} j FORCE INDEX ({{prefix}}_jobs_id) ON j.id = CAST(v.id AS BINARY) {lock}",
             id_table()
         ));
         let taken: Vec<String> = load::<Text, _, _>(self.conn, &sql, &[id_batch(ids)?.as_str().into()])?;
         Ok(taken.into_iter().collect())
+    }
+
+    /// The numbers of the rows of jobs, in order; with a lock, those that the transaction does not see yet, too.
+    fn numbers(&mut self, ids: &[&str], lock: &str) -> QueryResult<Vec<(i64, String)>> {
+        let sql = self.sql(&format!(
+            "SELECT j.seq, j.id FROM {} STRAIGHT_JOIN {{jobs}} j FORCE INDEX ({{prefix}}_jobs_id) ON j.id = CAST(v.id AS BINARY) ORDER BY j.seq {lock}",
+            id_table()
+        ));
+        load::<(BigInt, Text), _, _>(self.conn, &sql, &[id_batch(ids)?.as_str().into()])
     }
 
     fn insert_all(&mut self, jobs: &[&JobColumns<'_>]) -> QueryResult<()> {
@@ -108,7 +123,7 @@ impl Rows<'_> {
         let claims = batch(&claims)?;
         let open = self.open_claims(commits)?;
         let delete = format!(
-            "DELETE j FROM {} STRAIGHT_JOIN {{jobs}} j ON {IS_OURS} WHERE j.claimed_until <> 0",
+            "DELETE j FROM {} STRAIGHT_JOIN {{jobs}} j FORCE INDEX (PRIMARY) ON {IS_OURS} WHERE j.claimed_until <> 0",
             claim_table()
         );
         self.execute(&delete, &[claims.as_str().into()])?;
@@ -118,15 +133,6 @@ impl Rows<'_> {
     /// Moves the jobs of open claims on; says of each claim whether it was open.
     fn move_claimed(&mut self, commits: &[&CommitColumns]) -> QueryResult<Vec<bool>> {
         let open = self.open_claims(commits)?;
-        let rows: Vec<_> = commits
-            .iter()
-            .filter_map(|commit| {
-                let cursor = commit.cursor.as_ref()?;
-                let (run, fire, last) = (cursor.next_run_time, cursor.next_fire_time, cursor.last_fire_time);
-                Some((commit.seq, &commit.id, commit.token, run, fire, last, &cursor.status, cursor.state))
-            })
-            .collect();
-        let rows = batch(&rows)?;
         let columns = [
             ("seq", INT),
             ("id", NAME),
@@ -138,12 +144,23 @@ impl Rows<'_> {
             ("state", INT),
         ];
         let update = format!(
-            "UPDATE {} STRAIGHT_JOIN {{jobs}} j ON {IS_OURS} SET j.next_run_time = v.next_run_time, \
+            "UPDATE {} STRAIGHT_JOIN {{jobs}} j FORCE INDEX (PRIMARY) ON {IS_OURS} SET j.next_run_time = v.next_run_time, \
              j.next_fire_time = v.next_fire_time, j.last_fire_time = v.last_fire_time, j.status = v.status, \
              j.state = v.state, j.revision = j.revision + 1, j.claimed_until = 0 WHERE j.claimed_until <> 0",
             table(&columns)
         );
-        self.execute(&update, &[rows.as_str().into()])?;
+        let size = |commit: &&CommitColumns| {
+            commit.id.len() + commit.cursor.as_ref().map_or(0, |cursor| cursor.status.len())
+        };
+        for part in packets(commits, size) {
+            let rows = part.iter().filter_map(|commit| {
+                let cursor = commit.cursor.as_ref()?;
+                let (run, fire, last) = (cursor.next_run_time, cursor.next_fire_time, cursor.last_fire_time);
+                Some((commit.seq, &commit.id, commit.token, run, fire, last, &cursor.status, cursor.state))
+            });
+            let rows = batch(&rows.collect::<Vec<_>>())?;
+            self.execute(&update, &[rows.as_str().into()])?;
+        }
         Ok(open)
     }
 
@@ -151,7 +168,7 @@ impl Rows<'_> {
     fn open_claims(&mut self, commits: &[&CommitColumns]) -> QueryResult<Vec<bool>> {
         let claims: Vec<_> = commits.iter().map(|commit| (commit.seq, &commit.id, commit.token)).collect();
         let select = format!(
-            "SELECT v.place FROM {} STRAIGHT_JOIN {{jobs}} j ON {IS_OURS} WHERE j.claimed_until <> 0 FOR UPDATE",
+            "SELECT v.place FROM {} STRAIGHT_JOIN {{jobs}} j FORCE INDEX (PRIMARY) ON {IS_OURS} WHERE j.claimed_until <> 0 FOR UPDATE",
             claim_table()
         );
         self.places(&select, &batch(&claims)?, commits.len())
@@ -164,7 +181,8 @@ impl JobStatements for Rows<'_> {
         let ids: Vec<&str> = jobs.iter().map(|columns| columns.id()).collect();
         let mut tries = 0;
         loop {
-            let taken = self.taken(&ids)?;
+            // Locks on what is not there would be in the way of others who insert; so only where that was not enough.
+            let taken = self.taken(&ids, if tries == 0 { "" } else { LOCK })?;
             let fresh: Vec<&JobColumns<'_>> =
                 jobs.iter().filter(|columns| !taken.contains(columns.id())).copied().collect();
             let inserted = if fresh.is_empty() { Ok(()) } else { self.insert_all(&fresh) };
@@ -179,21 +197,28 @@ impl JobStatements for Rows<'_> {
     }
 
     fn find_jobs(&mut self, ids: &[&str], for_change: bool) -> QueryResult<Vec<JobRow>> {
-        let ids = id_batch(ids)?;
-        let joined = format!("FROM {} STRAIGHT_JOIN {{jobs}} j ON j.id = CAST(v.id AS BINARY)", id_table());
         if !for_change {
-            let sql = self.sql(&format!("SELECT {COLUMNS} {joined}"));
-            return load::<JobTypes, _, _>(self.conn, &sql, &[ids.as_str().into()]);
+            let sql = self.sql(&format!(
+                "SELECT {COLUMNS} FROM {} STRAIGHT_JOIN {{jobs}} j FORCE INDEX ({{prefix}}_jobs_id) ON j.id = CAST(v.id AS BINARY)",
+                id_table()
+            ));
+            return load::<JobTypes, _, _>(self.conn, &sql, &[id_batch(ids)?.as_str().into()]);
         }
-        // Locked in the order of their numbers: whoever came by another index would wait for whoever deletes.
-        let sql = self.sql(&format!("SELECT j.seq {joined} ORDER BY j.seq"));
-        let seqs: Vec<i64> = load::<BigInt, _, _>(self.conn, &sql, &[ids.as_str().into()])?;
-        if seqs.is_empty() {
+        let mut found = self.numbers(ids, "")?;
+        if found.len() < ids.len() {
+            let seen: HashSet<&str> = found.iter().map(|(_, id)| id.as_str()).collect();
+            let unseen: Vec<&str> = ids.iter().copied().filter(|id| !seen.contains(id)).collect();
+            found.extend(self.numbers(&unseen, LOCK)?);
+            found.sort_unstable();
+        }
+        if found.is_empty() {
             return Ok(Vec::new());
         }
-        let seqs = batch(&seqs.iter().map(|seq| [seq]).collect::<Vec<_>>())?;
+        // Locked in the order of their numbers: whoever came by another index would wait for whoever deletes.
+        let seqs: Vec<[i64; 1]> = found.into_iter().map(|(seq, _)| [seq]).collect();
+        let seqs = batch(&seqs)?;
         let sql = self.sql(&format!(
-            "SELECT {COLUMNS} FROM {} STRAIGHT_JOIN {{jobs}} j ON j.seq = v.seq FOR UPDATE",
+            "SELECT {COLUMNS} FROM {} STRAIGHT_JOIN {{jobs}} j FORCE INDEX (PRIMARY) ON j.seq = v.seq FOR UPDATE",
             table(&[("seq", INT)])
         ));
         load::<JobTypes, _, _>(self.conn, &sql, &[seqs.as_str().into()])
@@ -201,7 +226,7 @@ impl JobStatements for Rows<'_> {
 
     fn replace_jobs(&mut self, jobs: &[&JobColumns<'_>]) -> QueryResult<()> {
         let text = format!(
-            "UPDATE {} STRAIGHT_JOIN {{jobs}} j ON j.id = CAST(v.id AS BINARY) SET j.task = v.task, \
+            "UPDATE {} STRAIGHT_JOIN {{jobs}} j FORCE INDEX ({{prefix}}_jobs_id) ON j.id = CAST(v.id AS BINARY) SET j.task = v.task, \
              j.payload = UNHEX(v.payload), j.next_run_time = v.next_run_time, j.next_fire_time = v.next_fire_time, \
              j.last_fire_time = v.last_fire_time, j.status = v.status, j.state = v.state, \
              j.revision = j.revision + 1, j.token = j.token + 1, j.claimed_until = 0, \
@@ -217,8 +242,10 @@ impl JobStatements for Rows<'_> {
         let found = self.find_jobs(ids, true)?;
         if !found.is_empty() {
             let seqs = batch(&found.iter().map(|row| [row.seq]).collect::<Vec<_>>())?;
-            let text =
-                format!("DELETE j FROM {} STRAIGHT_JOIN {{jobs}} j ON j.seq = v.seq", table(&[("seq", INT)]));
+            let text = format!(
+                "DELETE j FROM {} STRAIGHT_JOIN {{jobs}} j FORCE INDEX (PRIMARY) ON j.seq = v.seq",
+                table(&[("seq", INT)])
+            );
             self.execute(&text, &[seqs.as_str().into()])?;
         }
         Ok(found.into_iter().map(|row| row.id).collect())
@@ -284,13 +311,25 @@ impl JobStatements for Rows<'_> {
         Ok([due, ends].into_iter().flatten().min())
     }
 
+    /// Rows are looked at before they are locked, one by one: a search that locks keeps what it passes over, which is what
+    /// others have claimed, and their commits would wait.
     fn claim_jobs(&mut self, due: Due, lease: Lease<'_>) -> QueryResult<Vec<JobRow>> {
+        let sql = self.sql(
+            "SELECT seq FROM {jobs} FORCE INDEX ({prefix}_jobs_due) WHERE next_run_time <= ? \
+             AND claimed_until < {now} ORDER BY next_run_time, id LIMIT ?",
+        );
+        let window = due.limit.saturating_mul(WINDOW);
+        let seqs: Vec<i64> = load::<BigInt, _, _>(self.conn, &sql, &[due.at.into(), window.into()])?;
+        if seqs.is_empty() {
+            return Ok(Vec::new());
+        }
+        let seqs = batch(&seqs.iter().map(|seq| [seq]).collect::<Vec<_>>())?;
         let sql = self.sql(&format!(
-            "SELECT {COLUMNS} FROM {{jobs}} j FORCE INDEX ({{prefix}}_jobs_due) WHERE j.next_run_time <= ? \
-             AND j.claimed_until < {{now}} ORDER BY j.next_run_time, j.id LIMIT ? \
-             FOR UPDATE SKIP LOCKED"
+            "SELECT {COLUMNS} FROM {} STRAIGHT_JOIN {{jobs}} j FORCE INDEX (PRIMARY) ON j.seq = v.seq AND j.next_run_time <= ? \
+             AND j.claimed_until < {{now}} LIMIT ? FOR UPDATE SKIP LOCKED",
+            table(&[("seq", INT)])
         ));
-        let binds = [due.at.into(), due.limit.into()];
+        let binds = [seqs.as_str().into(), due.at.into(), due.limit.into()];
         let mut rows: Vec<JobRow> = load::<JobTypes, _, _>(self.conn, &sql, &binds)?;
         if rows.is_empty() {
             return Ok(rows);
@@ -298,7 +337,7 @@ impl JobStatements for Rows<'_> {
         let token = self.new_token()?;
         let seqs = batch(&rows.iter().map(|row| [row.seq]).collect::<Vec<_>>())?;
         let update = format!(
-            "UPDATE {} STRAIGHT_JOIN {{jobs}} j ON j.seq = v.seq SET j.token = ?, j.claimed_by = ?, \
+            "UPDATE {} STRAIGHT_JOIN {{jobs}} j FORCE INDEX (PRIMARY) ON j.seq = v.seq SET j.token = ?, j.claimed_by = ?, \
              j.claimed_until = {{now}} + ?",
             table(&[("seq", INT)])
         );
@@ -311,14 +350,16 @@ impl JobStatements for Rows<'_> {
     }
 
     fn quarantine_jobs(&mut self, rows: &[Unreadable]) -> QueryResult<()> {
-        let rows: Vec<_> = rows.iter().map(|row| (&row.id, row.token, &row.reason)).collect();
         let text = format!(
-            "UPDATE {} STRAIGHT_JOIN {{jobs}} j ON j.id = CAST(v.id AS BINARY) AND j.token = v.token \
+            "UPDATE {} STRAIGHT_JOIN {{jobs}} j FORCE INDEX ({{prefix}}_jobs_id) ON j.id = CAST(v.id AS BINARY) AND j.token = v.token \
              SET j.quarantine = v.reason, j.state = 4, j.next_run_time = NULL, j.token = j.token + 1, \
              j.claimed_until = 0",
             table(&[("id", NAME), ("token", INT), ("reason", "LONGTEXT CHARACTER SET utf8mb4")])
         );
-        self.execute(&text, &[batch(&rows)?.as_str().into()]).map(drop)
+        packets(rows, |row| row.id.len() + row.reason.len()).into_iter().try_for_each(|part| {
+            let rows: Vec<_> = part.iter().map(|row| (&row.id, row.token, &row.reason)).collect();
+            self.execute(&text, &[batch(&rows)?.as_str().into()]).map(drop)
+        })
     }
 
     fn quarantined_jobs(&mut self) -> QueryResult<Vec<JobRow>> {
@@ -330,7 +371,7 @@ impl JobStatements for Rows<'_> {
 
     fn end_quarantine(&mut self, ids: &[&str]) -> QueryResult<()> {
         let text = format!(
-            "UPDATE {} STRAIGHT_JOIN {{jobs}} j ON j.id = CAST(v.id AS BINARY) SET j.quarantine = NULL, \
+            "UPDATE {} STRAIGHT_JOIN {{jobs}} j FORCE INDEX ({{prefix}}_jobs_id) ON j.id = CAST(v.id AS BINARY) SET j.quarantine = NULL, \
              j.state = {STATE}, j.next_run_time = CASE j.status WHEN 'scheduled' THEN j.next_fire_time END \
              WHERE j.quarantine IS NOT NULL",
             id_table()
@@ -338,18 +379,22 @@ impl JobStatements for Rows<'_> {
         self.execute(&text, &[id_batch(ids)?.as_str().into()]).map(drop)
     }
 
+    /// Found first and then locked: a search that locks waits for what others change.
     fn recover(&mut self, owner: &str) -> QueryResult<()> {
-        self.execute(
-            "UPDATE {jobs} SET token = token + 1, claimed_until = 0 \
-             WHERE next_run_time IS NOT NULL AND claimed_until <> 0 AND claimed_by = ?",
-            &[owner.into()],
-        )?;
-        self.execute(
-            "UPDATE {runs} SET state = 0, token = token + 1, owner = NULL, lease_until = NULL \
-             WHERE state = 1 AND owner = ?",
-            &[owner.into()],
-        )
-        .map(drop)
+        let sql = self.sql(
+            "SELECT seq FROM {jobs} WHERE next_run_time IS NOT NULL AND claimed_until <> 0 AND claimed_by = ?",
+        );
+        let seqs: Vec<i64> = load::<BigInt, _, _>(self.conn, &sql, &[owner.into()])?;
+        if !seqs.is_empty() {
+            let seqs = batch(&seqs.iter().map(|seq| [seq]).collect::<Vec<_>>())?;
+            let text = format!(
+                "UPDATE {} STRAIGHT_JOIN {{jobs}} j FORCE INDEX (PRIMARY) ON j.seq = v.seq AND j.claimed_until <> 0 AND j.claimed_by = ? \
+                 SET j.token = j.token + 1, j.claimed_until = 0",
+                table(&[("seq", INT)])
+            );
+            self.execute(&text, &[seqs.as_str().into(), owner.into()])?;
+        }
+        self.recover_runs(owner)
     }
 
     fn advance_jobs(&mut self, commits: &[&CommitColumns]) -> QueryResult<Vec<bool>> {

@@ -11,7 +11,7 @@ use diesel::sql_types::{BigInt, Binary, Nullable, Text};
 use super::jobs::MAX_TRIES;
 use super::{BYTES, INT, NAME, Rows, batch, hex, packets, table};
 use crate::backend::{Due, KnownTasks, Lease, RunPage, RunStatements, Unreadable, Wanted};
-use crate::rows::{Ending, Proof, RunColumns, RunRow, Then, Waiting};
+use crate::rows::{EndedRun, Ending, Proof, RunColumns, RunRow, Then, Waiting};
 use crate::statement::{Bind, load};
 
 type RunTypes = (
@@ -133,6 +133,10 @@ fn proof_batch<'a>(proofs: impl Iterator<Item = (&'a str, i64)>) -> QueryResult<
     batch(&proofs.collect::<Vec<_>>())
 }
 
+fn id_batch(ids: &[impl AsRef<str>]) -> QueryResult<String> {
+    batch(&ids.iter().map(|id| [id.as_ref()]).collect::<Vec<_>>())
+}
+
 const IS_ROW: &str = "r.id = CAST(v.id AS BINARY)";
 const IS_OURS: &str = "r.id = CAST(v.id AS BINARY) AND r.token = v.token AND r.state = 1";
 
@@ -195,22 +199,25 @@ impl Rows<'_> {
     fn open(&mut self, endings: &[&Ending]) -> QueryResult<Vec<(i64, i64)>> {
         let proofs = proof_batch(endings.iter().map(|ending| (ending.id.as_str(), ending.token)))?;
         let sql = self.sql(&format!(
-            "SELECT v.place, r.result_ttl FROM {} STRAIGHT_JOIN {{runs}} r ON {IS_OURS} FOR UPDATE",
+            "SELECT v.place, r.result_ttl FROM {} STRAIGHT_JOIN {{runs}} r FORCE INDEX (PRIMARY) ON {IS_OURS} FOR UPDATE",
             proof_table()
         ));
         load::<(BigInt, BigInt), _, _>(self.conn, &sql, &[proofs.as_str().into()])
     }
 
     fn delete_runs(&mut self, ids: &[&str]) -> QueryResult<()> {
-        let ids = batch(&ids.iter().map(|id| [id]).collect::<Vec<_>>())?;
-        let text = format!("DELETE r FROM {} STRAIGHT_JOIN {{runs}} r ON {IS_ROW}", table(&[("id", NAME)]));
+        let ids = id_batch(ids)?;
+        let text = format!(
+            "DELETE r FROM {} STRAIGHT_JOIN {{runs}} r FORCE INDEX (PRIMARY) ON {IS_ROW}",
+            table(&[("id", NAME)])
+        );
         self.execute(&text, &[ids.as_str().into()]).map(drop)
     }
 
     /// A time to live that goes beyond the latest time never ends.
     fn keep_runs(&mut self, endings: &[&Ending]) -> QueryResult<()> {
         let text = format!(
-            "UPDATE {} STRAIGHT_JOIN {{runs}} r ON {IS_ROW} SET r.state = 2, r.owner = NULL, r.lease_until = NULL, \
+            "UPDATE {} STRAIGHT_JOIN {{runs}} r FORCE INDEX (PRIMARY) ON {IS_ROW} SET r.state = 2, r.owner = NULL, r.lease_until = NULL, \
              r.outcome = v.outcome, r.result = UNHEX(v.result), r.started_at = v.started_at, \
              r.finished_at = v.finished_at, r.expires_at = CASE \
              WHEN r.result_ttl <= 9000000000000000000 - v.finished_at THEN r.result_ttl + v.finished_at END",
@@ -239,17 +246,53 @@ impl Rows<'_> {
     }
 
     fn requeue_runs(&mut self, endings: &[&Ending]) -> QueryResult<()> {
-        let rows = endings.iter().filter_map(|ending| match &ending.then {
-            Then::Again { at, history } => Some((&ending.id, at, hex(history))),
-            Then::Over { .. } => None,
-        });
-        let rows = batch(&rows.collect::<Vec<_>>())?;
         let text = format!(
-            "UPDATE {} STRAIGHT_JOIN {{runs}} r ON {IS_ROW} SET r.state = 0, r.owner = NULL, r.lease_until = NULL, \
+            "UPDATE {} STRAIGHT_JOIN {{runs}} r FORCE INDEX (PRIMARY) ON {IS_ROW} SET r.state = 0, r.owner = NULL, r.lease_until = NULL, \
              r.scheduled_time = v.again_at, r.history = UNHEX(v.history)",
             table(&[("id", NAME), ("again_at", INT), ("history", BYTES)])
         );
-        self.execute(&text, &[rows.as_str().into()]).map(drop)
+        let size = |ending: &&Ending| match &ending.then {
+            Then::Again { history, .. } => history.len(),
+            Then::Over { .. } => 0,
+        };
+        packets(endings, size).into_iter().try_for_each(|part| {
+            let rows = part.iter().filter_map(|ending| match &ending.then {
+                Then::Again { at, history } => Some((&ending.id, at, hex(history))),
+                Then::Over { .. } => None,
+            });
+            let rows = batch(&rows.collect::<Vec<_>>())?;
+            self.execute(&text, &[rows.as_str().into()]).map(drop)
+        })
+    }
+
+    /// Ends the open claims on runs of an owner.
+    pub(super) fn recover_runs(&mut self, owner: &str) -> QueryResult<()> {
+        let sql = self
+            .sql("SELECT id FROM {runs} FORCE INDEX ({prefix}_runs_queued) WHERE state = 1 AND owner = ?");
+        let ids: Vec<String> = load::<Text, _, _>(self.conn, &sql, &[owner.into()])?;
+        if ids.is_empty() {
+            return Ok(());
+        }
+        let text = format!(
+            "UPDATE {} STRAIGHT_JOIN {{runs}} r FORCE INDEX (PRIMARY) ON {IS_ROW} AND r.state = 1 AND r.owner = ? SET r.state = 0, \
+             r.token = r.token + 1, r.owner = NULL, r.lease_until = NULL",
+            table(&[("id", NAME)])
+        );
+        self.execute(&text, &[id_batch(&ids)?.as_str().into(), owner.into()]).map(drop)
+    }
+
+    /// Deletes the finished runs that a search finds; says how many.
+    fn delete_finished(&mut self, search: &str, binds: &[Bind<'_>]) -> QueryResult<usize> {
+        let sql = self.sql(search);
+        let ids: Vec<String> = load::<Text, _, _>(self.conn, &sql, binds)?;
+        if ids.is_empty() {
+            return Ok(0);
+        }
+        let text = format!(
+            "DELETE r FROM {} STRAIGHT_JOIN {{runs}} r FORCE INDEX (PRIMARY) ON {IS_ROW} AND r.state = 2",
+            table(&[("id", NAME)])
+        );
+        self.execute(&text, &[id_batch(&ids)?.as_str().into()])
     }
 }
 
@@ -292,7 +335,7 @@ impl RunStatements for Rows<'_> {
     }
 
     fn unfinished_runs(&mut self, job_ids: &[&str]) -> QueryResult<Vec<(String, i64)>> {
-        let ids = batch(&job_ids.iter().map(|id| [id]).collect::<Vec<_>>())?;
+        let ids = id_batch(job_ids)?;
         let sql = self.sql(&format!(
             "SELECT o.job_id, COUNT(*) FROM {} STRAIGHT_JOIN {{runs}} o FORCE INDEX ({{prefix}}_runs_of_job) \
              ON o.job_id = CAST(v.id AS BINARY) AND o.state IN (0, 1) GROUP BY o.job_id",
@@ -341,9 +384,11 @@ impl RunStatements for Rows<'_> {
     }
 
     fn lease_runs(&mut self, ids: &[&str], lease: Lease<'_>) -> QueryResult<Vec<RunRow>> {
-        let ids = batch(&ids.iter().map(|id| [id]).collect::<Vec<_>>())?;
-        let joined =
-            format!("{} STRAIGHT_JOIN {{runs}} r ON {IS_ROW} AND r.state = 0", table(&[("id", NAME)]));
+        let ids = id_batch(ids)?;
+        let joined = format!(
+            "{} STRAIGHT_JOIN {{runs}} r FORCE INDEX (PRIMARY) ON {IS_ROW} AND r.state = 0",
+            table(&[("id", NAME)])
+        );
         let sql = self.sql(&format!("SELECT {COLUMNS} FROM {joined} FOR UPDATE"));
         let mut rows: Vec<RunRow> = load::<RunTypes, _, _>(self.conn, &sql, &[ids.as_str().into()])?;
         let token = self.new_token()?;
@@ -359,9 +404,9 @@ impl RunStatements for Rows<'_> {
         Ok(rows)
     }
 
-    fn renew_runs(&mut self, claims: &[Proof], micros: i64) -> QueryResult<Vec<bool>> {
+    fn renew_runs(&mut self, claims: &[&Proof], micros: i64) -> QueryResult<Vec<bool>> {
         let proofs = proof_batch(claims.iter().map(|claim| (claim.id.as_str(), claim.token)))?;
-        let joined = format!("{} STRAIGHT_JOIN {{runs}} r ON {IS_OURS}", proof_table());
+        let joined = format!("{} STRAIGHT_JOIN {{runs}} r FORCE INDEX (PRIMARY) ON {IS_OURS}", proof_table());
         let update = format!("UPDATE {joined} SET r.lease_until = {{now}} + ?");
         let renewed = self.execute(&update, &[proofs.as_str().into(), micros.into()])?;
         match renewed == claims.len() {
@@ -370,10 +415,10 @@ impl RunStatements for Rows<'_> {
         }
     }
 
-    fn release_runs(&mut self, claims: &[Proof]) -> QueryResult<()> {
+    fn release_runs(&mut self, claims: &[&Proof]) -> QueryResult<()> {
         let proofs = proof_batch(claims.iter().map(|claim| (claim.id.as_str(), claim.token)))?;
         let text = format!(
-            "UPDATE {} STRAIGHT_JOIN {{runs}} r ON {IS_OURS} SET r.state = 0, r.attempt = r.attempt - 1, \
+            "UPDATE {} STRAIGHT_JOIN {{runs}} r FORCE INDEX (PRIMARY) ON {IS_OURS} SET r.state = 0, r.attempt = r.attempt - 1, \
              r.token = r.token + 1, r.owner = NULL, r.lease_until = NULL",
             proof_table()
         );
@@ -407,9 +452,11 @@ impl RunStatements for Rows<'_> {
     }
 
     fn cancel_runs(&mut self, ids: &[&str], at: i64) -> QueryResult<Vec<bool>> {
-        let rows = batch(&ids.iter().map(|id| [id]).collect::<Vec<_>>())?;
-        let joined =
-            format!("{} STRAIGHT_JOIN {{runs}} r ON {IS_ROW} AND r.state = 0", table(&[("id", NAME)]));
+        let rows = id_batch(ids)?;
+        let joined = format!(
+            "{} STRAIGHT_JOIN {{runs}} r FORCE INDEX (PRIMARY) ON {IS_ROW} AND r.state = 0",
+            table(&[("id", NAME)])
+        );
         let waiting = self.places(&format!("SELECT v.place FROM {joined} FOR UPDATE"), &rows, ids.len())?;
         self.execute(&format!("DELETE r FROM {joined} WHERE r.result_ttl = 0"), &[rows.as_str().into()])?;
         let keep = format!(
@@ -421,14 +468,16 @@ impl RunStatements for Rows<'_> {
     }
 
     fn set_runs_aside(&mut self, rows: &[Unreadable], reasons: &[Vec<u8>]) -> QueryResult<()> {
-        let rows: Vec<_> =
-            rows.iter().zip(reasons).map(|(row, reason)| (&row.id, row.token, hex(reason))).collect();
         let text = format!(
-            "UPDATE {} STRAIGHT_JOIN {{runs}} r ON {IS_OURS} SET r.state = 2, r.owner = NULL, r.lease_until = NULL, \
+            "UPDATE {} STRAIGHT_JOIN {{runs}} r FORCE INDEX (PRIMARY) ON {IS_OURS} SET r.state = 2, r.owner = NULL, r.lease_until = NULL, \
              r.outcome = 'abandoned', r.result = UNHEX(v.reason), r.finished_at = {{now}}",
             table(&[("id", NAME), ("token", INT), ("reason", BYTES)])
         );
-        self.execute(&text, &[batch(&rows)?.as_str().into()]).map(drop)
+        let rows: Vec<_> = rows.iter().zip(reasons).collect();
+        packets(&rows, |(_, reason)| reason.len()).into_iter().try_for_each(|part| {
+            let rows = part.iter().map(|(row, reason)| (&row.id, row.token, hex(reason)));
+            self.execute(&text, &[batch(&rows.collect::<Vec<_>>())?.as_str().into()]).map(drop)
+        })
     }
 
     fn find_run(&mut self, id: &str) -> QueryResult<Option<RunRow>> {
@@ -437,9 +486,9 @@ impl RunStatements for Rows<'_> {
     }
 
     fn run_states(&mut self, ids: &[&str]) -> QueryResult<Vec<(String, i64, i64)>> {
-        let ids = batch(&ids.iter().map(|id| [id]).collect::<Vec<_>>())?;
+        let ids = id_batch(ids)?;
         let sql = self.sql(&format!(
-            "SELECT r.id, r.state, r.token FROM {} STRAIGHT_JOIN {{runs}} r ON {IS_ROW}",
+            "SELECT r.id, r.state, r.token FROM {} STRAIGHT_JOIN {{runs}} r FORCE INDEX (PRIMARY) ON {IS_ROW}",
             table(&[("id", NAME)])
         ));
         load::<(Text, BigInt, BigInt), _, _>(self.conn, &sql, &[ids.as_str().into()])
@@ -465,44 +514,53 @@ impl RunStatements for Rows<'_> {
         load::<RunTypes, _, _>(self.conn, &sql, &binds)
     }
 
+    /// Looked for before it is locked: a search that locks keeps every claimed run that it passes over, and who renews or
+    /// ends one would wait until the transaction ends.
     fn take_back(&mut self) -> QueryResult<Vec<String>> {
-        let sql = self.sql(
-            "SELECT id FROM {runs} FORCE INDEX ({prefix}_runs_queued) WHERE state = 1 AND lease_until < {now} \
-             FOR UPDATE SKIP LOCKED",
-        );
+        const HAS_ENDED: &str = "state = 1 AND lease_until < {now}";
+        let sql = self
+            .sql(&format!("SELECT id FROM {{runs}} FORCE INDEX ({{prefix}}_runs_queued) WHERE {HAS_ENDED}"));
         let ids: Vec<String> = load::<Text, _, _>(self.conn, &sql, &[])?;
+        if ids.is_empty() {
+            return Ok(ids);
+        }
+        let sql = self.sql(&format!(
+            "SELECT r.id FROM {} STRAIGHT_JOIN {{runs}} r FORCE INDEX (PRIMARY) ON {IS_ROW} WHERE {HAS_ENDED} FOR UPDATE SKIP LOCKED",
+            table(&[("id", NAME)])
+        ));
+        let ids: Vec<String> = load::<Text, _, _>(self.conn, &sql, &[id_batch(&ids)?.as_str().into()])?;
         if !ids.is_empty() {
-            let rows = batch(&ids.iter().map(|id| [id]).collect::<Vec<_>>())?;
             let text = format!(
-                "UPDATE {} STRAIGHT_JOIN {{runs}} r ON {IS_ROW} SET r.state = 0, r.token = r.token + 1, \
+                "UPDATE {} STRAIGHT_JOIN {{runs}} r FORCE INDEX (PRIMARY) ON {IS_ROW} SET r.state = 0, r.token = r.token + 1, \
                  r.owner = NULL, r.lease_until = NULL",
                 table(&[("id", NAME)])
             );
-            self.execute(&text, &[rows.as_str().into()])?;
+            self.execute(&text, &[id_batch(&ids)?.as_str().into()])?;
         }
         Ok(ids)
     }
 
-    fn cleanup(&mut self, keep: Option<i64>, limit: i64) -> QueryResult<usize> {
-        let expired = self.execute(
-            "DELETE FROM {runs} WHERE state = 2 AND expires_at <= {now} ORDER BY expires_at LIMIT ?",
-            &[limit.into()],
-        )?;
-        let left = limit.saturating_sub(i64::try_from(expired).unwrap_or(i64::MAX));
-        let Some(keep) = keep.filter(|_| left > 0) else { return Ok(expired) };
-        let kept = self.number(
-            "SELECT COUNT(*) FROM (SELECT 1 FROM {runs} WHERE state = 2 LIMIT ?) finished",
-            &[keep.saturating_add(left).into()],
-        )?;
-        let beyond = kept.unwrap_or(0).saturating_sub(keep);
-        if beyond <= 0 {
-            return Ok(expired);
-        }
-        let oldest = self.execute(
-            "DELETE FROM {runs} WHERE finished_at IS NOT NULL AND state = 2 ORDER BY finished_at, id LIMIT ?",
-            &[beyond.into()],
-        )?;
-        Ok(expired + oldest)
+    fn delete_expired_runs(&mut self, limit: i64) -> QueryResult<usize> {
+        let search = "SELECT id FROM {runs} FORCE INDEX ({prefix}_runs_kept) WHERE expires_at <= {now} AND state = 2 \
+             ORDER BY expires_at LIMIT ?";
+        self.delete_finished(search, &[limit.into()])
+    }
+
+    /// Only what is finished has a time at which it ended.
+    fn last_ended_beyond(&mut self, keep: i64) -> QueryResult<Option<EndedRun>> {
+        let sql = self.sql(
+            "SELECT finished_at, id FROM {runs} FORCE INDEX ({prefix}_runs_ended) WHERE finished_at IS NOT NULL \
+             ORDER BY finished_at DESC, id DESC LIMIT 1 OFFSET ?",
+        );
+        let found: Vec<EndedRun> = load::<(Nullable<BigInt>, Text), _, _>(self.conn, &sql, &[keep.into()])?;
+        Ok(found.into_iter().next())
+    }
+
+    fn delete_ended_runs(&mut self, last: &EndedRun, limit: i64) -> QueryResult<usize> {
+        let search = "SELECT id FROM {runs} FORCE INDEX ({prefix}_runs_ended) WHERE finished_at <= ? \
+             AND (finished_at < ? OR id <= ?) ORDER BY finished_at, id LIMIT ?";
+        let end = Bind::from(last.finished_at);
+        self.delete_finished(search, &[end, end, last.id.as_str().into(), limit.into()])
     }
 
     fn count_runs(&mut self) -> QueryResult<Vec<(i64, i64)>> {

@@ -16,8 +16,9 @@ use sched_core::{
     Error, ErrorKind, EventBroker, Factory, Fault, Notice, NoticeCallback, Plugin, Section, SubscriptionId,
 };
 
+use super::KEEPALIVES;
 use crate::error::{self, not_connected};
-use crate::url::{Location, Server, masked};
+use crate::url::{Location, NOT_ENCODED, Server, is_clear, masked};
 
 /// How often the listener looks for notifications.
 const LOOK: Duration = Duration::from_millis(5);
@@ -128,8 +129,12 @@ impl PostgresBrokerBuilder {
         let server = match Location::parse(&self.url) {
             Ok(Location::Postgres(server)) => Some(server),
             _ => {
-                let url = masked(&self.url);
-                faults.push(("url", format!("`{url}` is no url of PostgreSQL: expected `postgresql://…`")));
+                let (url, rest) = (masked(&self.url), self.url.split_once("://"));
+                let why = match rest.is_none_or(|(_, rest)| is_clear(rest)) {
+                    true => "expected `postgresql://…`",
+                    false => NOT_ENCODED,
+                };
+                faults.push(("url", format!("`{url}` is no url of PostgreSQL: {why}")));
                 None
             }
         };
@@ -144,14 +149,13 @@ impl PostgresBrokerBuilder {
         match server {
             Some(server) if faults.is_empty() => {
                 // A network that went away is noticed, whether something is under way or not.
-                let url = server.with_defaults(&[
+                let mut defaults = vec![
                     ("connect_timeout", connect_timeout.to_string()),
                     ("application_name", "sched".to_owned()),
-                    ("keepalives_idle", "10".to_owned()),
-                    ("keepalives_interval", "5".to_owned()),
-                    ("keepalives_count", "3".to_owned()),
                     ("tcp_user_timeout", "10000".to_owned()),
-                ]);
+                ];
+                defaults.extend(KEEPALIVES.map(|(name, value)| (name, value.to_owned())));
+                let url = server.with_defaults(&defaults);
                 Ok(Channel { server, url, name: self.channel })
             }
             _ => Err(faults),
@@ -256,6 +260,11 @@ mod tests {
             let error = builder.build().unwrap_err().to_string();
             assert!(error.contains("no url of PostgreSQL") && !error.contains("hunter2"), "{url}: {error}");
         }
+        let error = PostgresBroker::builder("postgresql://me:hunter2/x@host/db").build().unwrap_err();
+        assert!(
+            error.to_string().contains("postgresql://me:***@host/db` is no url of PostgreSQL: user"),
+            "{error}"
+        );
         let builder = PostgresBroker::builder("postgresql://me:hunter2@host/db");
         assert!(!format!("{builder:?} {:?}", builder.clone().build().unwrap()).contains("hunter2"));
         let wrong = [

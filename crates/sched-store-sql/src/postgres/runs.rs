@@ -15,9 +15,9 @@ use diesel::sql_types::{BigInt, Binary, Nullable, Text};
 use uuid::Uuid;
 
 use super::jobs::run_ids;
-use super::{Rows, lock_key, uuid_of, uuids_of};
+use super::{Rows, uuid_of, uuids_of};
 use crate::backend::{KnownTasks, Lease, RunPage, RunStatements, Unreadable, Wanted};
-use crate::rows::{Ending, Proof, RunColumns, RunRow, Then, Waiting};
+use crate::rows::{EndedRun, Ending, Proof, RunColumns, RunRow, Then, Waiting};
 use crate::statement::{Bind, load};
 
 type RunTypes = (
@@ -65,6 +65,10 @@ const TASK_RUNNING: &str =
     "(SELECT count(*) FROM {runs} o WHERE o.task = q.task AND o.state = 1 AND o.task_max IS NOT NULL)";
 const KEY_RUNNING: &str = "(SELECT count(*) FROM {runs} o WHERE o.limit_key = q.limit_key AND o.state = 1)";
 
+/// The key of the lock on claims: a number of this crate's own ("schd"), and that of the table, by whatever name a process
+/// finds it.
+const LOCK: &str = "1935894628, '{runs}'::regclass::oid::integer";
+
 /// Whether a waiting run `q` has one of the tasks of a list (twice; any task when there is none) and is behind no limit.
 fn may_start() -> String {
     format!(
@@ -84,6 +88,11 @@ fn waiting_columns() -> String {
          CASE WHEN q.limit_key IS NULL THEN 0 ELSE {KEY_RUNNING} END AS key_running"
     )
 }
+
+/// The open claims of a batch of ids and tokens, with their places. The rows are locked in the order of their ids, as whatever
+/// else changes several runs locks them: the planner has orders of its own.
+const OPEN_CLAIMS: &str = "SELECT c.id, c.place FROM unnest(?, ?) WITH ORDINALITY AS c(id, token, place) \
+     JOIN {runs} r ON r.id = c.id AND r.token = c.token AND r.lease_until IS NOT NULL ORDER BY c.id FOR UPDATE OF r";
 
 /// Every executor of a first member `w(executor, places)` with each priority that waits there.
 const CLASSES: &str = "class(executor, places, priority) AS (SELECT w.executor, w.places, (SELECT max(q.priority) \
@@ -202,7 +211,7 @@ impl<'a> EndingLists<'a> {
 }
 
 /// Proofs of claims as lists.
-fn proofs(claims: &[Proof]) -> QueryResult<(Vec<Uuid>, Vec<Option<i64>>)> {
+fn proofs(claims: &[&Proof]) -> QueryResult<(Vec<Uuid>, Vec<Option<i64>>)> {
     let ids = uuids_of(claims.iter().map(|claim| claim.id.as_str()))?;
     Ok((ids, claims.iter().map(|claim| Some(claim.token)).collect()))
 }
@@ -265,8 +274,8 @@ impl RunStatements for Rows<'_> {
 
     /// Commits share the lock that a claim has for itself.
     fn begin_commit(&mut self) -> QueryResult<()> {
-        let lock = lock_key(self.tables);
-        self.conn.batch_execute(&format!("SELECT pg_advisory_xact_lock_shared({lock})"))
+        let sql = self.sql(&format!("SELECT pg_advisory_xact_lock_shared({LOCK})"));
+        self.conn.batch_execute(&sql)
     }
 
     fn is_run_due(&mut self, wanted: Wanted<'_>) -> QueryResult<bool> {
@@ -283,9 +292,8 @@ impl RunStatements for Rows<'_> {
 
     /// Both in one round trip.
     fn begin_claim(&mut self) -> QueryResult<()> {
-        let lock = lock_key(self.tables);
         let sql = self.sql(&format!(
-            "SELECT pg_advisory_xact_lock({lock}); \
+            "SELECT pg_advisory_xact_lock({LOCK}); \
              UPDATE {{runs}} SET state = 0, token = token + 1, owner = NULL, lease_until = NULL \
              WHERE id IN (SELECT id FROM {{runs}} WHERE state = 1 AND lease_until < {{now}} FOR UPDATE SKIP LOCKED)"
         ));
@@ -333,22 +341,25 @@ impl RunStatements for Rows<'_> {
         load::<RunTypes, _, _>(self.conn, &sql, &binds)
     }
 
-    fn renew_runs(&mut self, claims: &[Proof], micros: i64) -> QueryResult<Vec<bool>> {
+    fn renew_runs(&mut self, claims: &[&Proof], micros: i64) -> QueryResult<Vec<bool>> {
         let (ids, tokens) = proofs(claims)?;
         self.changed(
-            "UPDATE {runs} r SET lease_until = {now} + ? FROM unnest(?, ?) WITH ORDINALITY AS c(id, token, place) \
-             WHERE r.id = c.id AND r.token = c.token AND r.lease_until IS NOT NULL RETURNING c.place",
-            &[micros.into(), Bind::Uuids(&ids), Bind::Ints(&tokens)],
+            &format!(
+                "WITH c AS MATERIALIZED ({OPEN_CLAIMS}) UPDATE {{runs}} r SET lease_until = {{now}} + ? FROM c \
+                 WHERE r.id = c.id RETURNING c.place"
+            ),
+            &[Bind::Uuids(&ids), Bind::Ints(&tokens), micros.into()],
             claims.len(),
         )
     }
 
-    fn release_runs(&mut self, claims: &[Proof]) -> QueryResult<()> {
+    fn release_runs(&mut self, claims: &[&Proof]) -> QueryResult<()> {
         let (ids, tokens) = proofs(claims)?;
         self.execute(
-            "UPDATE {runs} r SET state = 0, attempt = r.attempt - 1, token = r.token + 1, owner = NULL, \
-             lease_until = NULL FROM unnest(?, ?) AS c(id, token) \
-             WHERE r.id = c.id AND r.token = c.token AND r.lease_until IS NOT NULL",
+            &format!(
+                "WITH c AS MATERIALIZED ({OPEN_CLAIMS}) UPDATE {{runs}} r SET state = 0, attempt = r.attempt - 1, \
+                 token = r.token + 1, owner = NULL, lease_until = NULL FROM c WHERE r.id = c.id"
+            ),
             &[Bind::Uuids(&ids), Bind::Ints(&tokens)],
         )
         .map(drop)
@@ -358,17 +369,19 @@ impl RunStatements for Rows<'_> {
     fn finish_runs(&mut self, endings: &[&Ending]) -> QueryResult<Vec<bool>> {
         let lists = EndingLists::new(endings)?;
         self.changed(
-            "WITH e AS MATERIALIZED (SELECT * FROM unnest(?, ?, ?, ?, ?, ?, ?, ?) WITH ORDINALITY AS e(id, token, \
-               again_at, history, outcome, result, started_at, finished_at, place)), \
-             gone AS (DELETE FROM {runs} r USING e WHERE r.id = e.id AND r.token = e.token AND r.lease_until IS NOT NULL \
-               AND e.again_at IS NULL AND r.result_ttl = 0 RETURNING e.place), \
+            "WITH e AS MATERIALIZED (SELECT e.*, r.result_ttl FROM unnest(?, ?, ?, ?, ?, ?, ?, ?) WITH ORDINALITY \
+               AS e(id, token, again_at, history, outcome, result, started_at, finished_at, place) \
+               JOIN {runs} r ON r.id = e.id AND r.token = e.token AND r.lease_until IS NOT NULL \
+               ORDER BY e.id FOR UPDATE OF r), \
+             gone AS (DELETE FROM {runs} r USING e WHERE r.id = e.id AND e.again_at IS NULL AND e.result_ttl = 0 \
+               RETURNING e.place), \
              kept AS (UPDATE {runs} r SET state = CASE WHEN e.again_at IS NULL THEN 2 ELSE 0 END, owner = NULL, \
                lease_until = NULL, scheduled_time = coalesce(e.again_at, r.scheduled_time), \
                history = coalesce(e.history, r.history), outcome = e.outcome, result = e.result, \
                started_at = e.started_at, finished_at = e.finished_at, \
                expires_at = CASE WHEN r.result_ttl <= 9000000000000000000 - e.finished_at \
-                 THEN r.result_ttl + e.finished_at END FROM e WHERE r.id = e.id AND r.token = e.token \
-               AND r.lease_until IS NOT NULL AND (e.again_at IS NOT NULL OR r.result_ttl > 0) RETURNING e.place) \
+                 THEN r.result_ttl + e.finished_at END FROM e WHERE r.id = e.id \
+               AND (e.again_at IS NOT NULL OR e.result_ttl > 0) RETURNING e.place) \
              SELECT place FROM gone UNION ALL SELECT place FROM kept",
             &lists.binds(),
             endings.len(),
@@ -378,12 +391,12 @@ impl RunStatements for Rows<'_> {
     fn cancel_runs(&mut self, ids: &[&str], at: i64) -> QueryResult<Vec<bool>> {
         let uuids = run_ids(ids)?;
         self.changed(
-            "WITH c AS MATERIALIZED (SELECT * FROM unnest(?) WITH ORDINALITY AS c(id, place)), \
-             gone AS (DELETE FROM {runs} r USING c WHERE r.id = c.id AND r.state < 1 AND r.result_ttl = 0 \
-               RETURNING c.place), \
+            "WITH c AS MATERIALIZED (SELECT c.*, r.result_ttl FROM unnest(?) WITH ORDINALITY AS c(id, place) \
+               JOIN {runs} r ON r.id = c.id AND r.state < 1 ORDER BY c.id FOR UPDATE OF r), \
+             gone AS (DELETE FROM {runs} r USING c WHERE r.id = c.id AND c.result_ttl = 0 RETURNING c.place), \
              kept AS (UPDATE {runs} r SET state = 2, outcome = 'cancelled', finished_at = ?, expires_at = CASE \
                WHEN r.result_ttl <= 9000000000000000000 - ? THEN r.result_ttl + ? END FROM c \
-               WHERE r.id = c.id AND r.state < 1 AND r.result_ttl > 0 RETURNING c.place) \
+               WHERE r.id = c.id AND c.result_ttl > 0 RETURNING c.place) \
              SELECT place FROM gone UNION ALL SELECT place FROM kept",
             &[Bind::Uuids(&uuids), at.into(), at.into(), at.into()],
             ids.len(),
@@ -447,21 +460,29 @@ impl RunStatements for Rows<'_> {
         load::<Text, _, _>(self.conn, &sql, &[])
     }
 
-    fn cleanup(&mut self, keep: Option<i64>, limit: i64) -> QueryResult<usize> {
-        let expired = self.execute(
+    fn delete_expired_runs(&mut self, limit: i64) -> QueryResult<usize> {
+        self.execute(
             "DELETE FROM {runs} WHERE id IN (SELECT id FROM {runs} WHERE state = 2 AND expires_at <= {now} \
              ORDER BY expires_at LIMIT ? FOR UPDATE SKIP LOCKED)",
             &[limit.into()],
-        )?;
-        let left = limit.saturating_sub(i64::try_from(expired).unwrap_or(i64::MAX));
-        let Some(keep) = keep.filter(|_| left > 0) else { return Ok(expired) };
-        let oldest = self.execute(
-            "DELETE FROM {runs} WHERE id IN (SELECT id FROM {runs} WHERE state = 2 ORDER BY finished_at, id \
-             LIMIT (SELECT greatest(count(*) - ?, 0) FROM (SELECT 1 FROM {runs} WHERE state = 2 LIMIT ?) finished) \
-             FOR UPDATE SKIP LOCKED)",
-            &[keep.into(), keep.saturating_add(left).into()],
-        )?;
-        Ok(expired + oldest)
+        )
+    }
+
+    fn last_ended_beyond(&mut self, keep: i64) -> QueryResult<Option<EndedRun>> {
+        let sql = self.sql(
+            "SELECT finished_at, id::text FROM {runs} r WHERE state = 2 ORDER BY finished_at DESC, r.id DESC \
+             LIMIT 1 OFFSET ?",
+        );
+        let found: Vec<EndedRun> = load::<(Nullable<BigInt>, Text), _, _>(self.conn, &sql, &[keep.into()])?;
+        Ok(found.into_iter().next())
+    }
+
+    fn delete_ended_runs(&mut self, last: &EndedRun, limit: i64) -> QueryResult<usize> {
+        self.execute(
+            "DELETE FROM {runs} WHERE id IN (SELECT id FROM {runs} WHERE state = 2 AND (finished_at, id) <= (?, ?) \
+             ORDER BY finished_at, id LIMIT ? FOR UPDATE SKIP LOCKED)",
+            &[last.finished_at.into(), Bind::Uuid(uuid_of(&last.id)?), limit.into()],
+        )
     }
 
     fn count_runs(&mut self) -> QueryResult<Vec<(i64, i64)>> {

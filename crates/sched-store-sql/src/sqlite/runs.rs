@@ -9,7 +9,7 @@ use diesel::sql_types::{BigInt, Binary, Nullable, Text};
 
 use super::Rows;
 use crate::backend::{Due, KnownTasks, Lease, RunPage, RunStatements, Unreadable, Wanted};
-use crate::rows::{Ending, Proof, RunColumns, RunRow, Then, Waiting};
+use crate::rows::{EndedRun, Ending, Proof, RunColumns, RunRow, Then, Waiting};
 use crate::statement::{Bind, execute, load, number};
 
 type RunTypes = (
@@ -261,7 +261,7 @@ impl RunStatements for Rows<'_> {
         Ok(leased)
     }
 
-    fn renew_runs(&mut self, claims: &[Proof], micros: i64) -> QueryResult<Vec<bool>> {
+    fn renew_runs(&mut self, claims: &[&Proof], micros: i64) -> QueryResult<Vec<bool>> {
         let until = self.now.saturating_add(micros);
         let sql =
             self.tables.sql("UPDATE {runs} SET lease_until = ? WHERE id = ? AND token = ? AND state = 1");
@@ -272,7 +272,7 @@ impl RunStatements for Rows<'_> {
         renewed.collect()
     }
 
-    fn release_runs(&mut self, claims: &[Proof]) -> QueryResult<()> {
+    fn release_runs(&mut self, claims: &[&Proof]) -> QueryResult<()> {
         let sql = self.tables.sql(
             "UPDATE {runs} SET state = 0, attempt = attempt - 1, token = token + 1, owner = NULL, lease_until = NULL \
              WHERE id = ? AND token = ? AND state = 1",
@@ -389,32 +389,33 @@ impl RunStatements for Rows<'_> {
         load::<Text, _, _>(self.conn, &sql, &[self.now.into()])
     }
 
-    fn is_cleanup_due(&mut self, keep: Option<i64>) -> QueryResult<bool> {
-        let expired = self.tables.sql("SELECT 1 FROM {runs} WHERE state = 2 AND expires_at <= ? LIMIT 1");
-        if number(self.conn, &expired, &[self.now.into()])?.is_some() {
-            return Ok(true);
-        }
-        let Some(keep) = keep else { return Ok(false) };
-        let beyond = self.tables.sql("SELECT 1 FROM {runs} WHERE state = 2 LIMIT 1 OFFSET ?");
-        Ok(number(self.conn, &beyond, &[keep.into()])?.is_some())
+    fn has_expired_runs(&mut self) -> QueryResult<bool> {
+        let sql = self.tables.sql("SELECT 1 FROM {runs} WHERE state = 2 AND expires_at <= ? LIMIT 1");
+        Ok(number(self.conn, &sql, &[self.now.into()])?.is_some())
     }
 
-    fn cleanup(&mut self, keep: Option<i64>, limit: i64) -> QueryResult<usize> {
-        let expired = self.tables.sql(
+    fn delete_expired_runs(&mut self, limit: i64) -> QueryResult<usize> {
+        let sql = self.tables.sql(
             "DELETE FROM {runs} WHERE rowid IN (SELECT rowid FROM {runs} WHERE state = 2 AND expires_at <= ? \
              ORDER BY expires_at LIMIT ?)",
         );
-        let expired = execute(self.conn, &expired, &[self.now.into(), limit.into()])?;
-        let left = limit.saturating_sub(i64::try_from(expired).unwrap_or(i64::MAX));
-        let Some(keep) = keep.filter(|_| left > 0) else { return Ok(expired) };
-        let kept = self.tables.sql("SELECT count(*) FROM (SELECT 1 FROM {runs} WHERE state = 2 LIMIT ?)");
-        let kept = number(self.conn, &kept, &[keep.saturating_add(left).into()])?.unwrap_or(0);
-        let oldest = self.tables.sql(
-            "DELETE FROM {runs} WHERE rowid IN (SELECT rowid FROM {runs} WHERE state = 2 \
-             ORDER BY finished_at, id LIMIT ?)",
+        execute(self.conn, &sql, &[self.now.into(), limit.into()])
+    }
+
+    fn last_ended_beyond(&mut self, keep: i64) -> QueryResult<Option<EndedRun>> {
+        let sql = self.tables.sql(
+            "SELECT finished_at, id FROM {runs} WHERE state = 2 ORDER BY finished_at DESC, id DESC LIMIT 1 OFFSET ?",
         );
-        let beyond = kept.saturating_sub(keep).max(0);
-        Ok(expired + execute(self.conn, &oldest, &[beyond.into()])?)
+        let found: Vec<EndedRun> = load::<(Nullable<BigInt>, Text), _, _>(self.conn, &sql, &[keep.into()])?;
+        Ok(found.into_iter().next())
+    }
+
+    fn delete_ended_runs(&mut self, last: &EndedRun, limit: i64) -> QueryResult<usize> {
+        let sql = self.tables.sql(
+            "DELETE FROM {runs} WHERE rowid IN (SELECT rowid FROM {runs} WHERE state = 2 \
+             AND (finished_at, id) <= (?, ?) ORDER BY finished_at, id LIMIT ?)",
+        );
+        execute(self.conn, &sql, &[last.finished_at.into(), last.id.as_str().into(), limit.into()])
     }
 
     fn count_runs(&mut self) -> QueryResult<Vec<(i64, i64)>> {
