@@ -124,11 +124,12 @@ impl Ear {
         }
     }
 
-    /// Waits before something is sent again, or less long when the end is near.
-    pub(crate) fn rest_sending(&self, pause: Duration) {
+    /// Waits before something is sent again, or less long when the end is near; says whether it is not.
+    pub(crate) fn rest_sending(&self, pause: Duration) -> bool {
         let end = Instant::now() + pause;
         let mut state = self.state.lock();
         while state.end == End::No && !self.changed.wait_until(&mut state, end).timed_out() {}
+        state.end == End::No
     }
 
     /// Nothing more will come that is to be sent.

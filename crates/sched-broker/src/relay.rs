@@ -77,15 +77,19 @@ impl<W: Wire> Relay<W> {
         let (wire, ear) = (Arc::clone(&self.wire), Arc::clone(ear));
         let (mut line, mut backoff) = (None, Backoff::default());
         Outbox::new(&format!("{}-out", W::NAME), DEFAULT_GATHERING, move |notices| {
-            if !ear.wait_for_line() {
-                return Ok(());
+            // What comes meanwhile is gathered.
+            while ear.wait_for_line() {
+                let Err(error) = send(&*wire, &mut line, notices) else {
+                    backoff = Backoff::default();
+                    break;
+                };
+                let pause = backoff.pause();
+                tracing::warn!(server = %wire, %error, ?pause, "the event broker sent nothing; trying again");
+                if !ear.rest_sending(pause) {
+                    return Err(error.in_context(&wire));
+                }
             }
-            let sent = send(&*wire, &mut line, notices);
-            match sent.is_ok() {
-                true => backoff = Backoff::default(),
-                false => ear.rest_sending(backoff.pause()),
-            }
-            sent.map_err(|error| error.in_context(&wire))
+            Ok(())
         })
     }
 }

@@ -201,9 +201,10 @@ impl RunTable {
         };
         row.state = RunState::Finished { outcome: Outcome::Cancelled, started_at: None, finished_at: at };
         let (place, executor) = (row.place(), Arc::clone(&row.run.options.executor));
-        self.gates.desert(&row.run, place);
+        let freed = self.gates.desert(&row.run, place);
         self.leave_line(&executor, place);
         self.keep(id, at);
+        self.call(freed);
         true
     }
 

@@ -13,7 +13,7 @@ use sched_core::{Advance, Claim, Committed, Cursor, Error, JobCommit, Overlap, R
 
 use crate::codec::{NewRun, PREPARED, QUEUED, RUNNING, Row, id_of_run};
 use crate::database::{CHUNK, Database, Search, Table, Verb, Wait};
-use crate::settle::{let_go, let_run};
+use crate::settle::{let_go, let_run, settle_earlier};
 use crate::{jobs, runs};
 
 /// A commit on its way.
@@ -173,15 +173,19 @@ fn known(database: &Database, runs: &[&NewRun]) -> Result<Vec<Known>, Error> {
     Ok(found.into_iter().map(|document| Known::read(&Row(document))).collect())
 }
 
-/// Inserts the runs as prepared. Those whose id is taken are there already.
+/// Inserts the runs as prepared, and sees to what earlier commits have left. Runs whose id is taken are there already.
 fn prepare(database: &Database, steps: &mut [Step], mark: ObjectId) -> Result<(), Error> {
     let of_step = |step: &Step| -> Vec<RawDocumentBuf> {
         let claim = (step.token(), step.claim.slot.cast_signed());
         step.runs.iter().map(|run| run.prepared(mark, claim)).collect()
     };
     let documents: Vec<RawDocumentBuf> = steps.iter().flat_map(of_step).collect();
+    let mut chain = database.chain()?;
+    if documents.is_empty() {
+        database.wait_until_durable(&mut chain)?;
+    }
     let mut taken = HashSet::new();
-    for refused in database.write(Table::Runs, Verb::Insert, &documents)?.refused {
+    for refused in database.write_in(&mut chain, (Table::Runs, Verb::Insert), &documents)?.refused {
         if !refused.is_duplicate() {
             return Err(refused.into_error(database.place()));
         }
@@ -191,7 +195,8 @@ fn prepare(database: &Database, steps: &mut [Step], mark: ObjectId) -> Result<()
     for step in steps.iter_mut() {
         step.runs.retain(|_| index.next().is_some_and(|index| !taken.contains(&index)));
     }
-    Ok(())
+    let jobs: Vec<&str> = steps.iter().map(Step::id).collect();
+    settle_earlier(database, &mut chain, (&jobs, mark))
 }
 
 /// What becomes of jobs that are claimed under one token.

@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use mongodb::bson::{Bson, Document, RawArrayBuf, RawDocument, RawDocumentBuf, cstr, doc, rawdoc};
 use mongodb::options::{
-    ClientOptions, CollectionOptions, Hint, ReadConcern, ReadPreference, SelectionCriteria,
+    ClientOptions, CollectionOptions, FindOptions, Hint, ReadConcern, ReadPreference, SelectionCriteria,
 };
-use mongodb::sync::{Client, Collection};
+use mongodb::sync::{Client, ClientSession, Collection};
 use parking_lot::Mutex;
 use sched_core::{Error, ErrorKind};
 
@@ -58,8 +58,6 @@ pub(crate) struct Search {
     pub(crate) batch: Option<usize>,
     /// The index to go by, where the server would have to try several.
     pub(crate) hint: Option<&'static str>,
-    /// Only what can never be rolled back.
-    pub(crate) settled: bool,
 }
 
 impl Search {
@@ -89,6 +87,18 @@ impl Search {
 
     pub(crate) fn only(self, fields: Document) -> Self {
         Self { fields: Some(fields), ..self }
+    }
+
+    fn options(self) -> (Document, FindOptions) {
+        let Self { filter, sort, limit, fields, batch, hint } = self;
+        let batch = u32::try_from(batch.or(limit).unwrap_or(CHUNK).clamp(1, CHUNK)).unwrap_or(u32::MAX);
+        let mut options = FindOptions::default();
+        options.batch_size = Some(batch);
+        options.limit = limit.map(|limit| i64::try_from(limit).unwrap_or(i64::MAX));
+        options.sort = sort;
+        options.projection = fields;
+        options.hint = hint.map(|hint| Hint::Name(hint.to_owned()));
+        (filter, options)
     }
 }
 
@@ -218,28 +228,12 @@ impl Database {
         search: Search,
         mut visit: impl FnMut(&RawDocument) -> ControlFlow<()>,
     ) -> Result<(), Error> {
-        let Search { filter, sort, limit, fields, batch, hint, settled } = search;
-        if limit == Some(0) {
+        if search.limit == Some(0) {
             return Ok(());
         }
-        let batch = u32::try_from(batch.or(limit).unwrap_or(CHUNK).clamp(1, CHUNK)).unwrap_or(u32::MAX);
+        let (filter, options) = search.options();
         let collection = self.collection(table);
-        let mut find = collection.find(filter).batch_size(batch);
-        if let Some(limit) = limit {
-            find = find.limit(i64::try_from(limit).unwrap_or(i64::MAX));
-        }
-        if let Some(sort) = sort {
-            find = find.sort(sort);
-        }
-        if let Some(fields) = fields {
-            find = find.projection(fields);
-        }
-        if let Some(hint) = hint {
-            find = find.hint(Hint::Name(hint.to_owned()));
-        }
-        if settled {
-            find = find.read_concern(ReadConcern::majority());
-        }
+        let find = collection.find(filter).with_options(options);
         let mut cursor = find.run().map_err(|error| self.failed(error))?;
         while cursor.advance().map_err(|error| self.failed(error))? {
             if visit(cursor.current()).is_break() {
@@ -247,6 +241,31 @@ impl Database {
             }
         }
         Ok(())
+    }
+
+    /// A chain of calls, for [`write_in`](Self::write_in) and [`find_in`](Self::find_in): each sees what those before it
+    /// have written or found, whichever server is the primary by then.
+    pub(crate) fn chain(&self) -> Result<ClientSession, Error> {
+        self.client.start_session().causal_consistency(true).run().map_err(|error| self.failed(error))
+    }
+
+    /// What a search finds of that which can never be undone.
+    pub(crate) fn find_in(
+        &self,
+        chain: &mut ClientSession,
+        table: Table,
+        search: Search,
+    ) -> Result<Vec<RawDocumentBuf>, Error> {
+        let (filter, mut options) = search.options();
+        options.read_concern = Some(ReadConcern::majority());
+        let collection = self.collection(table);
+        let find = collection.find(filter).with_options(options).session(&mut *chain);
+        let mut cursor = find.run().map_err(|error| self.failed(error))?;
+        let mut found = Vec::new();
+        while cursor.advance(chain).map_err(|error| self.failed(error))? {
+            found.push(cursor.current().to_owned());
+        }
+        Ok(found)
     }
 
     /// What an aggregation answers, which goes by an index when one is named.
@@ -275,6 +294,19 @@ impl Database {
         self.write_and((table, verb), statements, Wait::UntilDurable)
     }
 
+    /// As [`write`](Self::write), as a part of a chain.
+    pub(crate) fn write_in(
+        &self,
+        chain: &mut ClientSession,
+        (table, verb): (Table, Verb),
+        statements: &[RawDocumentBuf],
+    ) -> Result<Reply, Error> {
+        self.write_each(statements, |statements| {
+            let command = self.command((table, verb), statements, Wait::UntilDurable);
+            self.client.database(&self.names.database).run_raw_command(command).session(&mut *chain).run()
+        })
+    }
+
     /// As [`write`](Self::write), and waits for it.
     pub(crate) fn write_and(
         &self,
@@ -282,13 +314,23 @@ impl Database {
         statements: &[RawDocumentBuf],
         wait: Wait,
     ) -> Result<Reply, Error> {
+        self.write_each(statements, |statements| {
+            let command = self.command((table, verb), statements, wait);
+            self.client.database(&self.names.database).run_raw_command(command).run()
+        })
+    }
+
+    /// Sends statements, as many at once as go into one command.
+    fn write_each(
+        &self,
+        statements: &[RawDocumentBuf],
+        mut send: impl FnMut(&[RawDocumentBuf]) -> mongodb::error::Result<Document>,
+    ) -> Result<Reply, Error> {
         let mut total = Reply::default();
         let mut first = 0;
         while first < statements.len() {
             let count = chunk(&statements[first..]);
-            let command = self.command((table, verb), &statements[first..first + count], wait);
-            let database = self.client.database(&self.names.database);
-            let reply = match database.run_raw_command(command).run() {
+            let reply = match send(&statements[first..first + count]) {
                 Ok(reply) => {
                     let reply =
                         RawDocumentBuf::try_from(&reply).map_err(|error| self.failed(error.into()))?;
@@ -346,23 +388,24 @@ impl Database {
         let mut tokens = self.tokens.lock();
         tokens.start = tokens.start.max(above.saturating_add(1));
         if tokens.is_empty() {
-            *tokens = self.draw(above)?;
+            *tokens = self.draw(above, &mut self.chain()?)?;
         }
         let token = tokens.start;
         tokens.start += 1;
         Ok(token)
     }
 
-    /// Waits until everything that was written before is durable.
-    pub(crate) fn wait_until_durable(&self) -> Result<(), Error> {
-        self.draw(0).map(drop)
+    /// Waits until everything that was seen before is durable, or undone for ever. What a chain finds from now on tells
+    /// which.
+    pub(crate) fn wait_until_durable(&self, chain: &mut ClientSession) -> Result<(), Error> {
+        self.draw(0, chain).map(drop)
     }
 
     /// Draws tokens that nobody has drawn before, greater than `above`, from the counter.
-    fn draw(&self, above: i64) -> Result<Range<i64>, Error> {
-        let drawn = match self.advance_counter(above) {
+    fn draw(&self, above: i64, chain: &mut ClientSession) -> Result<Range<i64>, Error> {
+        let drawn = match self.advance_counter(above, chain) {
             // Somebody else has made the counter at the same moment.
-            Err(error) if is_duplicate(&error) => self.advance_counter(above),
+            Err(error) if is_duplicate(&error) => self.advance_counter(above, chain),
             drawn => drawn,
         };
         let reply = drawn.map_err(|error| self.failed(error))?;
@@ -376,18 +419,19 @@ impl Database {
         }
     }
 
-    fn advance_counter(&self, above: i64) -> mongodb::error::Result<Document> {
+    fn advance_counter(&self, above: i64, chain: &mut ClientSession) -> mongodb::error::Result<Document> {
         // A counter that is behind the documents was lost, as when a part of a backup was restored.
         let last = doc! { "$max": [{ "$ifNull": ["$value", 0_i64] }, above] };
         let concern = Document::try_from(&*self.write_concern)?;
-        self.run(doc! {
+        let command = doc! {
             "findAndModify": self.name(Table::Meta),
             "query": { "_id": schema::TOKENS },
             "update": [{ "$set": { "value": { "$add": [last, TOKENS_AT_ONCE] } } }],
             "upsert": true,
             "new": true,
             "writeConcern": concern,
-        })
+        };
+        self.client.database(&self.names.database).run_command(command).session(chain).run()
     }
 }
 

@@ -287,7 +287,39 @@ impl Started {
             let change = (!is_gone).then(|| self.ending(run, found.ttl));
             Some(Ending { id: run.claim.id, token, change })
         });
-        self.end(endings.collect(), RUNNING)
+        let endings: Vec<Option<Ending>> = endings.collect();
+        let claims = || finished.iter().map(|run| run.claim);
+        let mut before = self.ended_before(claims().filter(|claim| !found.contains_key(&claim.id)))?;
+        let mark = ObjectId::new();
+        let ended = self.end(endings, RUNNING, mark).inspect_err(|_| {
+            self.doubtful
+                .lock()
+                .extend(claims().filter(|it| found.contains_key(&it.id)).map(|it| (key_of(it), mark)));
+        })?;
+        let mut doubtful = self.doubtful.lock();
+        for claim in claims() {
+            doubtful.remove(&key_of(claim));
+        }
+        Ok(claims().zip(ended).map(|(claim, ended)| ended || before.remove(&claim.id)).collect())
+    }
+
+    /// Which runs were ended by an earlier call whose answer was lost. One that is gone is taken for such.
+    fn ended_before(&self, claims: impl Iterator<Item = RunClaim>) -> Result<HashSet<RunId>, Error> {
+        let doubtful = self.doubtful.lock().clone();
+        let marks: HashMap<RunId, ObjectId> =
+            claims.filter_map(|claim| Some((claim.id, *doubtful.get(&key_of(claim))?))).collect();
+        if marks.is_empty() {
+            return Ok(HashSet::new());
+        }
+        let mut chain = self.database.chain()?;
+        self.database.wait_until_durable(&mut chain)?;
+        let search = Search::of(runs::of_ids(marks.keys().copied())).only(doc! { "mark": 1 });
+        let found = self.database.find_in(&mut chain, Table::Runs, search)?.into_iter().map(Row);
+        let found: HashMap<RunId, Option<ObjectId>> =
+            found.filter_map(|row| Some((row.run_id()?, row.mark("mark")))).collect();
+        let is_ours =
+            |(id, mark): &(RunId, ObjectId)| found.get(id).is_none_or(|found| *found == Some(*mark));
+        Ok(marks.into_iter().filter(is_ours).map(|(id, _)| id).collect())
     }
 
     fn cancel(&self, ids: &[RunId], at: DateTime<Utc>) -> Result<Vec<bool>, Error> {
@@ -297,7 +329,7 @@ impl Started {
             let change = (ttl != 0).then(|| self.over(&Outcome::Cancelled, (None, at), ttl));
             Some(Ending { id: *id, token, change })
         });
-        self.end(endings.collect(), QUEUED)
+        self.end(endings.collect(), QUEUED, ObjectId::new())
     }
 
     /// The runs of these ids that are in a state.
@@ -315,8 +347,7 @@ impl Started {
 
     /// Ends runs that are in a state; says of each whether it still was. What is not kept is marked before it is deleted,
     /// so that of two who end it at once only one is told that he did.
-    fn end(&self, endings: Vec<Option<Ending>>, state: i32) -> Result<Vec<bool>, Error> {
-        let mark = ObjectId::new();
+    fn end(&self, endings: Vec<Option<Ending>>, state: i32, mark: ObjectId) -> Result<Vec<bool>, Error> {
         let mut ended = Vec::with_capacity(endings.len());
         let mut meant = HashSet::new();
         let mut statements = Vec::new();
@@ -414,6 +445,10 @@ impl Started {
         }
         set
     }
+}
+
+fn key_of(claim: RunClaim) -> (RunId, FencingToken) {
+    (claim.id, claim.token)
 }
 
 /// A run that was found.

@@ -335,7 +335,8 @@ pub(crate) fn delete_beyond(database: &Database, keep: usize, limit: usize) -> R
     if limit == 0 {
         return Ok(0);
     }
-    let finished = of_state(database, FINISHED)?;
+    // Not of all there are: what is beyond so many is left to the next pass.
+    let finished = of_state_up_to(database, FINISHED, keep.saturating_add(limit))?;
     let search = Search::of(doc! { "state": FINISHED }).sorted(doc! { "finished": 1, "_id": 1 });
     delete_finished(database, &ids(database, search.first(finished.saturating_sub(keep).min(limit)))?)
 }
@@ -350,7 +351,14 @@ fn delete_finished(database: &Database, ids: &[RunId]) -> Result<usize, Error> {
 
 /// How many runs there are in a state.
 pub(crate) fn of_state(database: &Database, state: i32) -> Result<usize, Error> {
-    let stages = vec![doc! { "$match": { "state": state } }, doc! { "$count": "count" }];
+    of_state_up_to(database, state, usize::MAX)
+}
+
+/// How many runs there are in a state, as far as so many.
+fn of_state_up_to(database: &Database, state: i32, most: usize) -> Result<usize, Error> {
+    let most = i64::try_from(most).unwrap_or(i64::MAX).max(1);
+    let stages =
+        vec![doc! { "$match": { "state": state } }, doc! { "$limit": most }, doc! { "$count": "count" }];
     let counted = database.aggregate(Table::Runs, stages, Some(WAKES))?;
     let count = counted.first().and_then(|counted| counted.get("count"));
     let count = count.and_then(|count| count.as_i64().or_else(|| count.as_i32().map(i64::from)));

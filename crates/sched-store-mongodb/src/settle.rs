@@ -9,6 +9,7 @@ use std::collections::{HashMap, HashSet};
 
 use mongodb::bson::oid::ObjectId;
 use mongodb::bson::{Bson, Document, RawArrayBuf, RawBson, RawDocumentBuf, doc, rawdoc};
+use mongodb::sync::ClientSession;
 use sched_core::{Error, ErrorKind, FencingToken, RunId, RunWish};
 
 use crate::codec::{PREPARED, QUEUED, RUNNING, Row, id_of_run};
@@ -122,19 +123,29 @@ pub(crate) fn let_run(
 }
 
 /// Decides about the prepared runs that a filter finds: lets those go that are committed, deletes those that are dead.
-/// Answers the jobs of which some are still open, as far as a majority knows.
+/// Answers the jobs of which some are still open.
 pub(crate) fn settle(database: &Database, filter: Document) -> Result<HashSet<String>, Error> {
-    let mut filter = filter;
-    filter.insert("state", PREPARED);
-    // Not by the jobs: of few prepared runs, most jobs have none, and each look for nothing walks over what was deleted.
-    let search = Search::of(filter).only(doc! { "job": 1, "commit": 1, "token": 1 }).by(WAKES);
-    let found = database.find(Table::Runs, search)?;
+    let one = prepared(filter.clone()).only(doc! { "_id": 1 });
+    match database.find_one(Table::Runs, one)? {
+        None => Ok(HashSet::new()),
+        Some(_) => settle_durably(database, filter),
+    }
+}
+
+/// As [`settle`], also about runs that are let go already but would be prepared again after a crash.
+fn settle_durably(database: &Database, filter: Document) -> Result<HashSet<String>, Error> {
+    let mut chain = database.chain()?;
+    // The claim that a run was prepared under may be as new as the run. Were its job read as it stood before, then the run
+    // would look dead that is about to be committed.
+    database.wait_until_durable(&mut chain)?;
+    let search = prepared(filter).only(doc! { "job": 1, "commit": 1, "token": 1 });
+    let found = database.find_in(&mut chain, Table::Runs, search)?;
     let prepared: Vec<Prepared> =
         found.into_iter().filter_map(|document| Prepared::read(&Row(document))).collect();
     if prepared.is_empty() {
         return Ok(HashSet::new());
     }
-    let verdicts = judge(database, &prepared)?;
+    let verdicts = judge(database, &mut chain, &prepared)?;
     let of = |wanted: Verdict| {
         prepared.iter().zip(&verdicts).filter(move |(_, it)| **it == wanted).map(|(run, _)| run)
     };
@@ -149,15 +160,40 @@ pub(crate) fn settle(database: &Database, filter: Document) -> Result<HashSet<St
     Ok(of(Verdict::Open).map(|run| run.job.clone()).collect())
 }
 
+/// Those of the runs that a filter finds which are prepared.
+///
+/// Not by the jobs: of few prepared runs, most jobs have none, and each look for nothing walks over what was deleted.
+fn prepared(mut filter: Document) -> Search {
+    filter.insert("state", PREPARED);
+    Search::of(filter).by(WAKES)
+}
+
 /// Decides about the prepared runs of jobs that were claimed just now: from then on only this claim may commit runs of theirs.
 pub(crate) fn settle_claimed(database: &Database, jobs: &[&str]) -> Result<(), Error> {
-    let of_jobs = || doc! { "job": { "$in": jobs } };
-    if settle(database, of_jobs())?.is_empty() {
-        return Ok(());
+    settle_all(database, doc! { "job": { "$in": jobs } })
+}
+
+/// Decides about the runs that earlier commits have left prepared, before a commit overwrites what says that they are
+/// committed. `chain` has prepared the runs of this commit.
+///
+/// What was let go when the jobs were claimed may be prepared again, as the claim may have outlived a crash which that has
+/// not.
+pub(crate) fn settle_earlier(
+    database: &Database,
+    chain: &mut ClientSession,
+    (jobs, mark): (&[&str], ObjectId),
+) -> Result<(), Error> {
+    let earlier = doc! { "commit": { "$ne": mark }, "job": { "$in": jobs } };
+    let one = prepared(earlier.clone()).only(doc! { "_id": 1 }).first(1);
+    match database.find_in(chain, Table::Runs, one)?.is_empty() {
+        true => Ok(()),
+        false => settle_all(database, earlier),
     }
-    // A majority does not know yet of the claim, or of what was committed before it.
-    database.wait_until_durable()?;
-    match settle(database, of_jobs())?.is_empty() {
+}
+
+/// Decides about prepared runs of jobs whose claim is one's own, so that none can be open.
+fn settle_all(database: &Database, filter: Document) -> Result<(), Error> {
+    match settle(database, filter)?.is_empty() {
         true => Ok(()),
         false => {
             let message = "it is not known yet what was committed last";
@@ -166,13 +202,17 @@ pub(crate) fn settle_claimed(database: &Database, jobs: &[&str]) -> Result<(), E
     }
 }
 
-fn judge(database: &Database, prepared: &[Prepared]) -> Result<Vec<Verdict>, Error> {
+/// What the jobs say about prepared runs which `chain` has found.
+fn judge(
+    database: &Database,
+    chain: &mut ClientSession,
+    prepared: &[Prepared],
+) -> Result<Vec<Verdict>, Error> {
     let ids: Vec<&str> = prepared.iter().map(|run| run.job.as_str()).collect();
-    // What is read here must never be undone: a dead run is deleted.
-    let search = Search { settled: true, ..Search::of(doc! { "_id": { "$in": ids } }) };
+    let search = Search::of(doc! { "_id": { "$in": ids } });
     let fields = doc! { "token": 1, "until": 1, "committed": 1 };
     let jobs: HashMap<String, Row> = database
-        .find(Table::Jobs, search.only(fields))?
+        .find_in(chain, Table::Jobs, search.only(fields))?
         .into_iter()
         .map(Row)
         .filter_map(|row| Some((row.job_id()?.to_owned(), row)))
@@ -226,8 +266,8 @@ pub(crate) fn bury(database: &Database, filter: &Document) -> Result<(), Error> 
             |document: &RawDocumentBuf, key: &str| document.get(key).ok().flatten().map(RawBson::from);
         let ids = found.iter().filter_map(|document| field(document, "_id"));
         let of_jobs: Vec<Bson> = ids.clone().filter_map(|id| Bson::try_from(id).ok()).collect();
-        // A majority may not know yet what is marked here: then it stays for the next time.
-        let open = settle(database, doc! { "job": { "$in": of_jobs } })?;
+        // A mark that was undone leaves its job claimed, perhaps. Then it stays for the next time.
+        let open = settle_durably(database, doc! { "job": { "$in": of_jobs } })?;
         let is_settled = |id: &RawBson| !id.as_str().is_some_and(|id| open.contains(id));
         // By its mark: a job of that id may have been added and removed again since.
         let marks: RawArrayBuf = found.iter().filter_map(|document| field(document, "removed")).collect();

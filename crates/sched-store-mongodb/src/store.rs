@@ -11,12 +11,12 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use mongodb::bson::oid::ObjectId;
 use mongodb::bson::{Document, RawBson, RawDocumentBuf, doc, rawdoc};
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use sched_core::codec::{Codec, from_micros};
 use sched_core::{
     Claim, ClaimRequest, ClaimedJob, Committed, ConflictPolicy, Error, ErrorKind, FencingToken, Inserted,
-    Job, JobCommit, JobCounts, JobFilter, JobId, JobStore, RunQueue, RunWish, StoreContext, StoreTraits,
-    StoredJob,
+    Job, JobCommit, JobCounts, JobFilter, JobId, JobStore, RunId, RunQueue, RunWish, StoreContext,
+    StoreTraits, StoredJob,
 };
 
 use crate::codec::{Row, decode_job, decode_stored, judge_job};
@@ -46,6 +46,8 @@ pub(crate) struct Started {
     pub(crate) codec: Codec,
     /// The tasks that are registered here, and how many runs of each there may be at once.
     pub(crate) tasks: HashMap<Arc<str>, Option<u32>>,
+    /// Claims that were ended by a call whose answer was lost, with the mark that it has left if it was done.
+    pub(crate) doubtful: Mutex<HashMap<(RunId, FencingToken), ObjectId>>,
 }
 
 impl MongoStore {
@@ -108,7 +110,7 @@ impl JobStore for MongoStore {
         let codec = self.codec.clone();
         let started = outside_of_runtimes(move || {
             let database = Database::open(&self.config)?;
-            let started = Started { context, database, codec, tasks };
+            let started = Started { context, database, codec, tasks, doubtful: Mutex::default() };
             started.judge_quarantine_again()?;
             Ok(Arc::new(started))
         })?;

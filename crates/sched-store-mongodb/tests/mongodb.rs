@@ -222,6 +222,49 @@ fn nor_does_it_in_a_replica_set() {
 }
 
 #[test]
+fn a_run_whose_end_was_written_and_not_answered_is_ended_by_its_owner() {
+    let Some(place) = Place::replica_set() else { return };
+    let app = server::unique_name("app");
+    let (store, other) = (place.store_called(&app), place.store());
+    let keep = |ttl| {
+        move |run: QueuedRun| {
+            let options =
+                sched_core::JobOptions { result_ttl: ttl, ..sched_core::JobOptions::clone(&run.options) };
+            QueuedRun { options: Arc::new(options), ..run }
+        }
+    };
+    for (number, (ttl, broken)) in
+        [(PATIENCE, "update"), (Duration::ZERO, "update"), (Duration::ZERO, "delete")].into_iter().enumerate()
+    {
+        let number = u64::try_from(number).expect("few");
+        store.enqueue(vec![keep(ttl)(sample_queued(number, NOON))]).expect("enqueue");
+        let claimed =
+            store.claim(&ClaimRequest { lease: PATIENCE, ..request("one") }, &places()).expect("claim");
+        let finish = |store: &MongoStore| {
+            let claim = RunClaim { id: claimed[0].run.id, token: claimed[0].token };
+            let outcome = Outcome::Succeeded(Value::Null);
+            store.finish(vec![FinishedRun {
+                claim,
+                outcome,
+                started_at: None,
+                finished_at: NOON,
+                again: None,
+            }])
+        };
+        let data = doc! {
+            "failCommands": [broken], "appName": &app,
+            "writeConcernError": { "code": 64, "errmsg": "the answer is lost" },
+        };
+        place.admin(doc! { "configureFailPoint": "failCommand", "mode": { "times": 1 }, "data": data });
+        finish(&store).expect_err("the answer is lost");
+        assert_eq!(finish(&store).expect("finish"), [true], "{ttl:?}, {broken}");
+        assert_eq!(finish(&store).expect("finish"), [false], "it is ended once");
+        assert_eq!(finish(&other).expect("finish"), [false]);
+        assert_eq!(store.counts().expect("counts").running, 0);
+    }
+}
+
+#[test]
 fn a_run_that_was_prepared_under_an_older_claim_is_out_of_the_way() {
     let Some(place) = Place::alone() else { return };
     let store = place.store();
@@ -241,6 +284,109 @@ fn a_run_that_was_prepared_under_an_older_claim_is_out_of_the_way() {
     let mut done = Done::new();
     work_off(&store, &mut done);
     assert_eq!(done["a"], BTreeSet::from([run_id(2).as_uuid().as_u128()]));
+}
+
+/// A replica set of one's own, whose majority can be kept behind what its primary has.
+fn own_set() -> Option<(Place, OwnServer)> {
+    let test = ["--replSet", "own", "--setParameter", "enableTestCommands=1"].map(str::to_owned);
+    let server = OwnServer::with(|_| test.to_vec())?;
+    let url = format!("{}?directConnection=true&serverSelectionTimeoutMS=20000", server.url(""));
+    let place = Place::at(url, "own".to_owned());
+    let member = server.url("").trim_start_matches("mongodb://").trim_end_matches('/').to_owned();
+    let members = doc! { "_id": "own", "members": [{ "_id": 0, "host": member }] };
+    place.admin(doc! { "replSetInitiate": members });
+    let admin = place.client.database("admin");
+    let start = Instant::now();
+    while !admin
+        .run_command(doc! { "hello": 1 })
+        .run()
+        .is_ok_and(|hello| hello.get_bool("isWritablePrimary").unwrap_or(false))
+    {
+        assert!(start.elapsed() < PATIENCE, "there is no primary");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Some((place, server))
+}
+
+#[test]
+fn a_claim_that_a_majority_does_not_know_of_yet_is_a_claim() {
+    let Some((place, _server)) = own_set() else { return };
+    let patient = || started(place.builder().write_timeout(PATIENCE));
+    let (store, other) = (patient(), patient());
+    insert(&store, &[sample_job("a", NOON)]);
+    // Tokens are drawn, many at once, while the majority is there.
+    store.commit(commits(&store, "first", 9).expect("claim")).expect("commit");
+    work_off(&store, &mut Done::new());
+    insert(&store, &[sample_job("b", NOON)]);
+    // From now on the majority stays behind.
+    place.admin(doc! { "configureFailPoint": "disableSnapshotting", "mode": "alwaysOn" });
+    let request = ClaimRequest { lease: PATIENCE, ..request("first") };
+    let claimed = store.claim_due(&request).expect("claim").remove(0);
+    let runs = vec![sample_queued_of(&claimed.job, 1, NOON)];
+    let good = vec![JobCommit { claim: claimed.claim, advance: Advance::To(cursor_at(None)), runs }];
+    let is_prepared =
+        || place.collection("runs").count_documents(doc! { "state": -1 }).run().expect("count") == 1;
+    let counter = || place.collection("meta").find_one(doc! { "_id": "tokens" }).run().expect("find");
+    let drawn = counter();
+    std::thread::scope(|scope| {
+        let commit = scope.spawn(|| store.commit(good));
+        let start = Instant::now();
+        while !is_prepared() {
+            assert!(start.elapsed() < PATIENCE, "nothing is prepared");
+        }
+        let reap = scope.spawn(|| other.reap());
+        // The commit waits for its runs, the other for what it may judge by.
+        while is_prepared() && counter() == drawn {
+            assert!(start.elapsed() < PATIENCE, "nobody judges");
+        }
+        place.admin(doc! { "configureFailPoint": "disableSnapshotting", "mode": "off" });
+        // The majority moves on with the next write.
+        place.collection("told").insert_one(doc! {}).run().expect("insert");
+        reap.join().expect("it ends").expect("reap");
+        let answer = commit.join().expect("it ends").expect("commit");
+        assert_eq!(answer, [Committed::Applied { skipped: Vec::new() }]);
+    });
+    let mut done = Done::new();
+    work_off(&store, &mut done);
+    assert_eq!(done["b"], BTreeSet::from([run_id(1).as_uuid().as_u128()]));
+    std::mem::forget(place);
+}
+
+#[test]
+fn a_committed_run_that_a_crash_has_prepared_again_is_let_go_before_the_next_commit() {
+    let Some(place) = Place::alone() else { return };
+    let store = place.store();
+    insert(&store, &[sample_job("a", NOON), sample_job("last", NOON)]);
+    let first = commits(&store, "first", 1).expect("claim");
+    let first: Vec<JobCommit> = first
+        .into_iter()
+        .map(|commit| JobCommit { advance: Advance::To(cursor_at(Some(noon_plus(1)))), ..commit })
+        .collect();
+    let tokens: Vec<_> = first.iter().map(|commit| commit.claim.token.0.cast_signed()).collect();
+    store.commit(first).expect("commit");
+    let second = commits(&store, "second", 3).expect("claim");
+    assert_eq!(second.len(), 2);
+    // The claim has outlived the crash, that the first runs were let go has not.
+    for job in ["a", "last"] {
+        let row =
+            place.collection("jobs").find_one(doc! { "_id": job }).run().expect("find").expect("it is there");
+        let prepared = doc! {
+            "state": -1, "commit": row.get_object_id("committed").expect("a mark"), "token": tokens[0], "wake": i64::MAX,
+        };
+        place
+            .collection("runs")
+            .update_one(doc! { "job": job }, doc! { "$set": prepared })
+            .run()
+            .expect("update");
+    }
+    let second = second.into_iter().map(|commit| {
+        let runs = commit.runs.into_iter().map(|run| QueuedRun { fire_time: noon_plus(1), ..run });
+        JobCommit { runs: runs.collect(), ..commit }
+    });
+    store.commit(second.collect()).expect("commit");
+    let mut done = Done::new();
+    work_off(&store, &mut done);
+    assert!(done.len() == 2 && done.values().all(|runs| runs.len() == 2), "{done:?}");
 }
 
 #[test]

@@ -43,9 +43,12 @@ local function load(members)
   end
 end
 
--- Reads on in a line: what is due of one priority, then of the next.
+local lines = {}
+
+-- Reads on in a line: what is due of one priority, then of the next. Pages are as long as a line's share of what is left, and
+-- grow when other lines have ended.
 local function read_on(line)
-  local most = math.min(limit - #ids, places[line.executor])
+  local most = math.ceil(math.min(limit - #ids, places[line.executor]) / math.max(#lines, 1)) + 1
   while true do
     local from = '-'
     if line.priority then
@@ -67,7 +70,6 @@ local function read_on(line)
   end
 end
 
-local lines = {}
 for _, name in ipairs(call('SMEMBERS', LINES)) do
   local executor, task = names(name)
   if (places[executor] or 0) > 0 and limits[task] then
@@ -76,9 +78,9 @@ for _, name in ipairs(call('SMEMBERS', LINES)) do
     look_at({ line.gate })
     lines[#lines + 1] = line
     lines[name] = line
-    read_on(line)
   end
 end
+for _, line in ipairs(lines) do read_on(line) end
 
 local function has_place(line)
   return places[line.executor] > 0 and gates[line.gate] < line.limit

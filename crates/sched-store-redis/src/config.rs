@@ -16,6 +16,10 @@ use crate::store::RedisStore;
 /// The most connections of a pool.
 const MAX_POOL: u32 = 1_024;
 
+/// The longest limit of a wait. A request is sent a second time after both of them, and the server has to remember it then;
+/// see `REMEMBERED` in `scripts/prelude.lua`.
+const LONGEST_WAIT: Duration = Duration::from_secs(25);
+
 /// The longest prefix, and the longest name of a key, in bytes.
 const MAX_NAME: usize = 200;
 
@@ -93,20 +97,8 @@ pub(crate) struct Config {
 #[derive(Debug, Clone)]
 #[cfg_attr(not(feature = "sentinel"), expect(dead_code, reason = "refused without the feature"))]
 pub(crate) struct Sentinels {
-    addresses: Vec<Address>,
-    master: String,
-}
-
-impl Config {
-    #[cfg(feature = "sentinel")]
-    pub(crate) fn sentinel_client(&self) -> redis::RedisResult<Option<redis::sentinel::SentinelClient>> {
-        use redis::sentinel::{SentinelClient, SentinelNodeConnectionInfo, SentinelServerType};
-        let Some(Sentinels { addresses, master }) = &self.sentinels else { return Ok(None) };
-        let node = SentinelNodeConnectionInfo::default()
-            .set_redis_connection_info(self.address.0.redis_settings().clone());
-        let addresses = addresses.iter().map(|address| address.0.clone()).collect();
-        SentinelClient::build(addresses, master.clone(), Some(node), SentinelServerType::Master).map(Some)
-    }
+    pub(crate) addresses: Vec<Address>,
+    pub(crate) master: String,
 }
 
 /// Builds a [`RedisStore`].
@@ -224,13 +216,13 @@ impl RedisStoreBuilder {
         self
     }
 
-    /// How long to wait for a connection, made or free; 5 seconds when not given.
+    /// How long to wait for a connection, made or free; 5 seconds when not given, 25 at most.
     pub fn connect_timeout(mut self, limit: Duration) -> Self {
         self.connect_timeout = limit;
         self
     }
 
-    /// How long to wait for an answer; 10 seconds when not given.
+    /// How long to wait for an answer; 10 seconds when not given, 25 at most.
     pub fn response_timeout(mut self, limit: Duration) -> Self {
         self.response_timeout = limit;
         self
@@ -288,8 +280,10 @@ impl RedisStoreBuilder {
         for (key, limit) in
             [("connect_timeout", self.connect_timeout), ("response_timeout", self.response_timeout)]
         {
-            if limit < Duration::from_millis(1) || limit > Duration::from_secs(3_600) {
-                faults.push((key, "it is out of range, expected 1 millisecond to 1 hour".to_owned()));
+            if limit < Duration::from_millis(1) || limit > LONGEST_WAIT {
+                let longest = LONGEST_WAIT.as_secs();
+                let message = format!("it is out of range, expected 1 millisecond to {longest} seconds");
+                faults.push((key, message));
             }
         }
         if self.cluster && !cfg!(feature = "cluster") {

@@ -7,6 +7,8 @@ mod error;
 mod pool;
 mod queue;
 mod script;
+#[cfg(feature = "sentinel")]
+mod sentinel;
 mod server;
 mod store;
 

@@ -8,6 +8,8 @@ use redis::{Cmd, ConnectionLike, RedisResult, Value};
 use sched_core::{Error, ErrorKind};
 
 use crate::config::Config;
+#[cfg(feature = "sentinel")]
+use crate::config::Sentinels;
 use crate::error::{from_client, is_lost, spoils_connection};
 use crate::script::{self, Request};
 
@@ -28,7 +30,7 @@ pub(crate) struct Pool {
 enum Target {
     Server(Box<redis::Client>),
     #[cfg(feature = "sentinel")]
-    Sentinels(Box<Mutex<redis::sentinel::SentinelClient>>),
+    Sentinels(Sentinels),
     #[cfg(feature = "cluster")]
     Cluster(Box<redis::cluster::ClusterClient>),
 }
@@ -177,8 +179,8 @@ impl Target {
         // Whoever chose a provider for the whole program has decided already.
         let _ = rustls::crypto::ring::default_provider().install_default();
         #[cfg(feature = "sentinel")]
-        if let Some(sentinels) = config.sentinel_client()? {
-            return Ok(Self::Sentinels(Box::new(Mutex::new(sentinels))));
+        if let Some(sentinels) = &config.sentinels {
+            return Ok(Self::Sentinels(sentinels.clone()));
         }
         #[cfg(feature = "cluster")]
         if config.cluster {
@@ -191,18 +193,22 @@ impl Target {
     }
 
     fn connect(&self, config: &Config) -> RedisResult<Link> {
-        let client = match self {
-            Self::Server(client) => redis::Client::clone(client),
+        let link = match self {
+            Self::Server(client) => client.get_connection_with_timeout(config.connect_timeout)?,
             #[cfg(feature = "sentinel")]
-            Self::Sentinels(sentinels) => sentinels.lock().get_client()?,
+            Self::Sentinels(sentinels) => sentinels.connect(&config.address, config.connect_timeout)?,
             #[cfg(feature = "cluster")]
             Self::Cluster(client) => return Ok(Box::new(client.get_connection()?)),
         };
-        let link = client.get_connection_with_timeout(config.connect_timeout)?;
-        link.set_read_timeout(Some(config.response_timeout))?;
-        link.set_write_timeout(Some(config.response_timeout))?;
+        limit(&link, config.response_timeout)?;
         Ok(Box::new(link))
     }
+}
+
+/// Limits how long a connection is waited for.
+pub(crate) fn limit(link: &redis::Connection, time: Duration) -> RedisResult<()> {
+    link.set_read_timeout(Some(time))?;
+    link.set_write_timeout(Some(time))
 }
 
 impl fmt::Debug for Pool {

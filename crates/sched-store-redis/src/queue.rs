@@ -190,9 +190,10 @@ impl RunQueue for RedisStore {
     fn renew(&self, claims: &[RunClaim], lease: Duration) -> Result<Vec<bool>, Error> {
         let started = self.started()?;
         let lease = micros_of(lease).to_string();
-        let answers = self.write_all(&started, (&script::RENEW, &[&lease]), claims, |request, claim| {
-            put_claim(request, *claim);
-        })?;
+        let answers =
+            self.write_all(&started, (&script::RENEW, &[lease.as_bytes()]), claims, |request, claim| {
+                put_claim(request, *claim);
+            })?;
         Ok(are_open(&answers))
     }
 
@@ -212,6 +213,15 @@ impl RunQueue for RedisStore {
                     request.arg([b". ", &*ending].concat());
                 }
             }
+        })?;
+        Ok(are_open(&answers))
+    }
+
+    fn cancel(&self, runs: &[RunId], at: DateTime<Utc>) -> Result<Vec<bool>, Error> {
+        let started = self.started()?;
+        let ending = encode_ending(&self.codec, &Outcome::Cancelled, None, at);
+        let answers = self.write_all(&started, (&script::CANCEL, &[&ending[..]]), runs, |request, id| {
+            request.arg(id.to_string());
         })?;
         Ok(are_open(&answers))
     }

@@ -56,6 +56,7 @@ scripts! {
     CLAIM_RUNS = "runs" "claim_runs";
     RENEW = "runs" "renew";
     FINISH = "runs" "finish";
+    CANCEL = "runs" "cancel";
     RELEASE = "runs" "release";
     SET_ASIDE = "runs" "set_aside";
     REAP = "runs" "reap";

@@ -85,7 +85,7 @@ impl RedisStore {
     pub(crate) fn write_all<T>(
         &self,
         started: &Started,
-        (script, head): (&'static Script, &[&str]),
+        (script, head): (&'static Script, &[&[u8]]),
         items: impl IntoIterator<Item = T>,
         add: impl Fn(&mut Request, T),
     ) -> Result<Vec<Value>, Error> {
@@ -94,7 +94,7 @@ impl RedisStore {
         while items.peek().is_some() {
             let mut request = Request::write(script, self.keys());
             for argument in head {
-                request.arg(argument);
+                request.arg(*argument);
             }
             while let Some(item) = items.next_if(|_| !request.is_full()) {
                 add(&mut request, item);
@@ -143,11 +143,15 @@ impl RedisStore {
     ) -> Result<Vec<usize>, Error> {
         let policy = if conflict == ConflictPolicy::Replace { "replace" } else { "" };
         let jobs = open.iter().map(|at| &batch.jobs[*at]);
-        let found =
-            self.write_all(started, (&script::INSERT, &[policy]), jobs, |request, (job, payload)| {
+        let found = self.write_all(
+            started,
+            (&script::INSERT, &[policy.as_bytes()]),
+            jobs,
+            |request, (job, payload)| {
                 let cursor = encode_cursor(&job.cursor, job.cursor.revision);
                 request.arg(job.id().as_str()).arg(payload).arg(cursor).arg(encode_place(&job.cursor));
-            })?;
+            },
+        )?;
         let mut stored = Vec::new();
         for (at, answer) in open.iter().zip(found) {
             let id = batch.jobs[*at].0.id();
@@ -269,7 +273,8 @@ impl RedisStore {
         });
         let encoded = encoded.collect::<Result<Vec<_>, Error>>()?;
         let (owner, lease) = wish.map_or(("", 0), |wish| (&*wish.owner, micros_of(wish.lease)));
-        let head = [owner, &lease.to_string()];
+        let lease = lease.to_string();
+        let head = [owner.as_bytes(), lease.as_bytes()];
         let answers = self.write_all(&started, (&script::COMMIT, &head), &encoded, |request, commit| {
             commit.put(request);
         })?;

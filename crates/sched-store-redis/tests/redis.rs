@@ -3,6 +3,7 @@
 #![expect(clippy::expect_used, reason = "a test: what fails, panics")]
 
 use std::collections::BTreeSet;
+use std::io::{Read, Write};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -414,6 +415,69 @@ fn behind_a_sentinel_work_goes_on_at_the_new_primary() {
     assert!(matches!(added[..], [Ok(Inserted::Added)]), "{added:?}");
     assert_eq!(ids(&store), ["a", "b"]);
     assert_eq!(is_there(), Some(redis::Value::Int(2)), "the replica is the primary now");
+}
+
+/// A Sentinel that answers every question with a port of this machine; or nothing at all.
+fn pretended_sentinel(primary: Option<u16>) -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("it is bound").to_string();
+    std::thread::spawn(move || {
+        let mut all = Vec::new();
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            let Some(port) = primary.map(|port| port.to_string()) else {
+                all.push(stream);
+                continue;
+            };
+            std::thread::spawn(move || {
+                let mut buffer = [0; 4_096];
+                while let Ok(1..) = stream.read(&mut buffer) {
+                    let text = String::from_utf8_lossy(&buffer);
+                    // What the client says before of itself may have any answer that is no question.
+                    let commands = text.matches("CLIENT").count();
+                    let reply = match text.contains("get-master-addr-by-name") {
+                        true => format!("*2\r\n$9\r\n127.0.0.1\r\n${}\r\n{port}\r\n", port.len()),
+                        false => "+OK\r\n".repeat(commands.max(1)),
+                    };
+                    buffer.fill(0);
+                    if stream.write_all(reply.as_bytes()).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    address
+}
+
+#[test]
+fn a_sentinel_that_hangs_holds_nobody_up() {
+    let Some(primary) = Server::start(&[]) else { return };
+    let (silent, good) = (pretended_sentinel(None), pretended_sentinel(Some(primary.port)));
+    let builder = RedisStore::builder("redis://elsewhere/").connect_timeout(Duration::from_secs(4));
+    let begin = Instant::now();
+    let store = started(builder.sentinels(&[&silent, &good], "main"));
+    insert(&store, &[sample_job("a", NOON)]);
+    assert!(begin.elapsed() < Duration::from_secs(10), "{:?}", begin.elapsed());
+}
+
+#[cfg(feature = "tls")]
+#[test]
+fn behind_sentinels_no_password_goes_in_the_clear_where_encryption_is_wanted() {
+    let primary = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let port = primary.local_addr().expect("it is bound").port();
+    let sentinel = pretended_sentinel(Some(port));
+    let (sender, heard) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        for mut stream in primary.incoming().map_while(Result::ok) {
+            let mut first = [0];
+            let _ = stream.read(&mut first);
+            let _ = sender.send(first[0]);
+        }
+    });
+    let builder = RedisStore::builder("rediss://:secret@elsewhere/").connect_timeout(Duration::from_secs(2));
+    start_error(builder.sentinels(&[&sentinel], "main"));
+    let first = heard.recv_timeout(Duration::from_secs(5)).expect("the primary is spoken to");
+    assert_eq!(first, 0x16, "it begins with the greeting of TLS");
 }
 
 #[test]

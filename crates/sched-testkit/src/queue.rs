@@ -66,6 +66,7 @@ macro_rules! queue_suite {
             queue_tries_again,
             queue_cancels_what_waits,
             queue_cancels_what_a_limit_holds_back,
+            queue_cancelling_leaves_the_place_to_the_next,
             queue_counts_what_is_tried_again_as_unfinished,
             queue_refuses_to_try_again_for_a_stale_owner,
             queue_frees_the_place_of_what_is_tried_again,

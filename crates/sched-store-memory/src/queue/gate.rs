@@ -81,14 +81,17 @@ impl Gates {
         freed
     }
 
-    /// A run that waits, at a gate or in line, is over.
-    pub(super) fn desert(&mut self, run: &QueuedRun, place: Place) {
+    /// A run that waits, at a gate or in line, is over. Answers who may try in its place: it may have been called to a place
+    /// that is free.
+    pub(super) fn desert(&mut self, run: &QueuedRun, place: Place) -> Vec<Place> {
         for (gate, _) in gates_of(run) {
             if let Some(crowd) = self.0.get_mut(&gate) {
                 crowd.parked.remove(&place);
             }
         }
+        let freed = self.call(gates_of(run));
         self.forget(run);
+        freed
     }
 
     fn forget(&mut self, run: &QueuedRun) {
@@ -114,7 +117,12 @@ impl Gates {
 
     /// Who may try at the gates that are open to the run, apart from the one that is `shut`.
     pub(super) fn others(&mut self, run: &QueuedRun, shut: &Gate) -> Vec<Place> {
-        let open = gates_of(run).filter(|(gate, _)| gate != shut).filter_map(|(gate, limit)| {
+        self.call(gates_of(run).filter(|(gate, _)| gate != shut))
+    }
+
+    /// Who may try at those of the gates that are open.
+    fn call(&mut self, gates: impl Iterator<Item = (Gate, u32)>) -> Vec<Place> {
+        let open = gates.filter_map(|(gate, limit)| {
             let crowd = self.0.get_mut(&gate).filter(|crowd| crowd.inside < limit)?;
             crowd.parked.pop_first()
         });
