@@ -1,5 +1,5 @@
-//! Jobs that are claimed and planned a little before they are due, so that at the moment itself only the commit and the
-//! hand-over are left.
+//! Jobs that are claimed and planned a little before they are due, and their runs made, so that at the moment itself only
+//! the commit and the hand-over are left.
 //!
 //! Only for direct delivery from a store that never waits, and only under a runtime that gives the loop a head start.
 //! Nothing is committed early: whoever changes a job before its moment makes the claim stale, as ever.
@@ -15,6 +15,7 @@ use super::commit::{Batch, Planned};
 use super::lane::Lane;
 use super::turn::{Engine, SMALL_BATCH, plan_or_suspend};
 use crate::Error;
+use crate::executor::Execution;
 use crate::policy::Delivery;
 use crate::store::{Advance, ClaimedJob, JobCommit};
 
@@ -34,7 +35,14 @@ pub(super) struct Ahead {
     head_start: Duration,
     /// The moment the loop sleeps for.
     moment: Option<DateTime<Utc>>,
-    batches: VecDeque<Batch>,
+    batches: VecDeque<Prepared>,
+}
+
+/// A batch, and what is written and handed over when its moment has come.
+struct Prepared {
+    batch: Batch,
+    commits: Vec<JobCommit>,
+    runs: Vec<Execution>,
 }
 
 impl Ahead {
@@ -44,7 +52,7 @@ impl Ahead {
     }
 
     /// The next batch whose moment has come.
-    fn take_due(&mut self, now: DateTime<Utc>) -> Option<Batch> {
+    fn take_due(&mut self, now: DateTime<Utc>) -> Option<Prepared> {
         match self.moment {
             Some(moment) if moment <= now => self.batches.pop_front(),
             _ => None,
@@ -98,7 +106,8 @@ impl Engine {
                 let planned =
                     claimed.into_iter().map(|claimed| planned(claimed, moment, scheduler.inner.seed));
                 let batch = Batch { planned: planned.collect(), at: moment, until, is_wanted: false };
-                self.ahead.batches.push_back(batch);
+                let (commits, runs) = (batch.commits(self.delivery), self.runs_of(lane, &batch));
+                self.ahead.batches.push_back(Prepared { batch, commits, runs });
             }
             if is_last {
                 break;
@@ -114,27 +123,59 @@ impl Engine {
         lane: &Arc<Lane>,
         now: DateTime<Utc>,
     ) -> Result<bool, Error> {
-        let Some(mut batch) = self.ahead.take_due(now) else { return Ok(false) };
+        let Some(Prepared { mut batch, mut commits, mut runs }) = self.ahead.take_due(now) else {
+            return Ok(false);
+        };
         if now - batch.at > STALE_PLAN {
             let seed = scheduler.inner.seed;
             let claims =
                 batch.planned.into_iter().map(|Planned { job, claim, .. }| ClaimedJob { job, claim });
             batch.planned = claims.map(|claimed| planned(claimed, now, seed)).collect();
+            commits = batch.commits(self.delivery);
+            std::mem::replace(&mut runs, self.runs_of(lane, &batch)).into_iter().for_each(Execution::forget);
         }
-        let answers = lane.store.commit(batch.commits(self.delivery))?;
-        self.dispatch(scheduler, lane, batch.outcomes(answers), now);
+        let answers = match lane.store.commit(commits) {
+            Ok(answers) => answers,
+            Err(error) => {
+                runs.into_iter().for_each(Execution::forget);
+                return Err(error);
+            }
+        };
+        let outcomes = batch.outcomes(answers);
+        if !outcomes.stale.is_empty() {
+            let is_stale = |run: &Execution| {
+                let job = run.run().and_then(|run| run.job_id.as_ref());
+                outcomes.stale.iter().any(|stale| Some(stale.id()) == job)
+            };
+            let (stale, applied): (Vec<_>, Vec<_>) = runs.into_iter().partition(is_stale);
+            stale.into_iter().for_each(Execution::forget);
+            runs = applied;
+        }
+        self.dispatch(scheduler, lane, (outcomes, Some(runs)), now);
         Ok(true)
+    }
+
+    /// The runs of a batch, should it be committed as it is.
+    fn runs_of(&self, lane: &Lane, batch: &Batch) -> Vec<Execution> {
+        let mut runs = Vec::with_capacity(batch.planned.len());
+        for planned in &batch.planned {
+            self.push_executions(lane, (&planned.job, &planned.plan), batch.at, &mut runs);
+        }
+        runs
     }
 
     /// Gives back what was prepared, as it was.
     pub(crate) fn release_prepared(&mut self, lane: &Lane) -> Result<(), Error> {
         let batches = std::mem::take(&mut self.ahead.batches);
-        let unchanged = batches.into_iter().flat_map(|batch| batch.planned).map(|planned| JobCommit {
-            claim: planned.claim,
-            advance: Advance::To(planned.job.cursor),
-            runs: Vec::new(),
-        });
-        let commits: Vec<JobCommit> = unchanged.collect();
+        let mut commits = Vec::new();
+        for Prepared { batch, runs, .. } in batches {
+            runs.into_iter().for_each(Execution::forget);
+            commits.extend(batch.planned.into_iter().map(|planned| JobCommit {
+                claim: planned.claim,
+                advance: Advance::To(planned.job.cursor),
+                runs: Vec::new(),
+            }));
+        }
         if !commits.is_empty() {
             lane.store.commit(commits)?;
         }

@@ -23,6 +23,9 @@ use crate::policy::Shutdown;
 /// How often a run that shuts its scheduler down looks whether others wait for its place.
 const LOOK: Duration = Duration::from_millis(100);
 
+/// How long a shutdown that does not wait gives a turn that is under way: one that is not stuck is over by then.
+const GRACE: Duration = Duration::from_millis(100);
+
 /// A shutdown that has begun: nothing fires any more, and what was started is still open. For adapters; users call
 /// their adapter's `shutdown`.
 ///
@@ -161,8 +164,8 @@ impl Stopping {
         for lane in &lanes {
             let patience = match how {
                 Shutdown::Wait => None,
-                Shutdown::WaitFor(limit) => Some(limit.saturating_sub(begin.elapsed())),
-                Shutdown::Now => Some(Duration::ZERO),
+                Shutdown::WaitFor(limit) => Some(limit.saturating_sub(begin.elapsed()).max(GRACE)),
+                Shutdown::Now => Some(GRACE),
             };
             first_error = first_error.or(self.scheduler.end_lane(lane, patience).err());
         }

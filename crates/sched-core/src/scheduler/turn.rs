@@ -212,7 +212,7 @@ impl Engine {
         let commits = batch.commits(self.delivery);
         if !is_blocking && self.delivery == Delivery::Direct {
             let answers = lane.store.commit(commits)?;
-            self.dispatch(scheduler, lane, batch.outcomes(answers), now);
+            self.dispatch(scheduler, lane, (batch.outcomes(answers), None), now);
             return Ok(Fired { more, queued: None });
         }
         // Kept while it is written: a store that waits for somebody can leave it in doubt.
@@ -224,7 +224,7 @@ impl Engine {
         let Some(batch) = self.uncommitted.take() else { return Ok(Fired { more, queued: Some(now) }) };
         let outcomes = batch.outcomes(answers);
         let queued = outcomes.first_queued();
-        self.dispatch(scheduler, lane, outcomes, now);
+        self.dispatch(scheduler, lane, (outcomes, None), now);
         Ok(Fired { more, queued })
     }
 
@@ -241,7 +241,7 @@ impl Engine {
         let Some(batch) = self.uncommitted.take() else { return Ok(None) };
         let outcomes = batch.doubtful_outcomes(answers, scheduler, lane)?;
         let queued = outcomes.first_queued();
-        self.dispatch(scheduler, lane, outcomes, now);
+        self.dispatch(scheduler, lane, (outcomes, None), now);
         Ok(queued)
     }
 
@@ -249,11 +249,13 @@ impl Engine {
         ClaimRequest { owner: Arc::clone(&scheduler.inner.identity), now, limit, lease: self.options.lease }
     }
 
+    /// Hands over what was committed, and tells of it. Runs of direct delivery may have been made before, in the order of
+    /// the outcomes.
     pub(super) fn dispatch(
         &self,
         scheduler: &Scheduler,
         lane: &Arc<Lane>,
-        outcomes: Outcomes,
+        (outcomes, made): (Outcomes, Option<Vec<Execution>>),
         now: DateTime<Utc>,
     ) {
         let mut told = Told::new(scheduler, lane);
@@ -261,12 +263,15 @@ impl Engine {
             told.claim_lost(Some(job.id().clone()), None);
         }
         // Runs are made before the table is locked: workers that end others wait for it.
-        let mut runs = Vec::with_capacity(outcomes.applied.len());
+        let is_made = made.is_some();
+        let mut runs = made.unwrap_or_else(|| Vec::with_capacity(outcomes.applied.len()));
         for applied in &outcomes.applied {
             told.judged(applied, now);
             if self.delivery == Delivery::Direct {
                 told.without_task(applied, now);
-                self.push_executions(lane, applied, now, &mut runs);
+                if !is_made {
+                    self.push_executions(lane, (&applied.job, &applied.plan), now, &mut runs);
+                }
             }
         }
         let mut ready: Vec<Execution> = Vec::with_capacity(runs.len());
@@ -305,16 +310,16 @@ impl Engine {
         scheduler.inner.events.publish_all(later);
     }
 
-    fn push_executions(
+    pub(super) fn push_executions(
         &self,
         lane: &Lane,
-        applied: &AppliedPlan,
+        (job, plan): (&Job, &Plan),
         now: DateTime<Utc>,
         runs: &mut Vec<Execution>,
     ) {
-        let spec = &applied.job.spec;
+        let spec = &job.spec;
         let TaskRef::Bound(task) = &spec.task else { return };
-        let due = applied.plan.fires.iter().filter(|fire| !fire.missed);
+        let due = plan.fires.iter().filter(|fire| !fire.missed);
         runs.extend(due.map(|fire| {
             let run = Run {
                 id: run_id(now),
