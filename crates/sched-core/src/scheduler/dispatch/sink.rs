@@ -92,8 +92,8 @@ enum End {
     Written(Arc<Lane>),
     /// It is told now.
     Tell(RunReport),
-    /// It keeps its place and waits for its next attempt.
-    Retry(DateTime<Utc>),
+    /// It keeps its place and waits for its next attempt; the lane was woken for that.
+    Retry,
     /// It had lost its place already.
     Gone,
 }
@@ -105,14 +105,11 @@ impl Sink {
         let is_running = scheduler.is_running();
         let goes_on = is_running && lane.is_some();
         match self.judge(report, is_running, goes_on) {
-            End::Retry(at) => {
+            End::Retry => {
                 scheduler.inner.events.flush();
                 // It may have been stopped since that was judged.
                 if !scheduler.is_running() {
                     scheduler.drop_retries(None);
-                }
-                if let Some(lane) = lane {
-                    lane.wake_for(Some(at));
                 }
                 return;
             }
@@ -189,7 +186,11 @@ impl Sink {
                 }
                 let due = (lane, due.max(monotonic), id);
                 table.retries.insert(due, Pending { execution, last: report });
-                End::Retry(at)
+                // Before anybody can see that it waits.
+                if let Some(lane) = self.lane.upgrade() {
+                    lane.wake_for(Some(at));
+                }
+                End::Retry
             }
             // It was told that another attempt follows, and now none does.
             None if !was_told || again.is_some() => End::Tell(report),
