@@ -4,19 +4,25 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use sched::Error;
 use sched::prelude::*;
+use sched::{Error, ErrorKind, JobStore};
 use sched_executor_thread::DebugExecutor;
 use sched_store_memory::MemoryStore;
 use sched_testkit::jobs::noon_plus;
 use sched_testkit::scheduler::{Every, Fixture, NOTE, World};
+use sched_testkit::{FaultyStore, StoreCall};
 
 const HEAD_START: Duration = Duration::from_millis(2);
 
-/// A world with a job that is due at 10 s and each 10 s after, 2 ms before its first moment: it is claimed and planned.
 fn shortly_before() -> Result<World, Error> {
+    shortly_before_on(Arc::new(MemoryStore::new()))
+}
+
+/// A world with a job that is due at 10 s and each 10 s after, 2 ms before its first moment: it is claimed and planned.
+fn shortly_before_on(store: Arc<dyn JobStore>) -> Result<World, Error> {
     let fixture = Fixture::new(|| Arc::new(MemoryStore::new()), || Arc::new(DebugExecutor::new()));
-    let world = fixture.with_head_start(HEAD_START).started()?;
+    let fixture = fixture.with_head_start(HEAD_START);
+    let world = fixture.started_with(|config| config.job_store("default", store))?;
     world.add(Job::task(NOTE).id("a").trigger(Every::seconds(10)))?;
     let before = Duration::from_secs(10) - HEAD_START;
     assert_eq!(world.turn(), Some(before));
@@ -57,6 +63,26 @@ fn a_change_in_the_last_moment_holds() -> Result<(), Error> {
     world.scheduler.reschedule_job("a", Every::seconds(15))?;
     world.run_for(20);
     assert_eq!(world.fired(), [24], "fifteen seconds after the change");
+    Ok(())
+}
+
+/// Runs that were made before their moment and are not committed are nobody's: no end of theirs is told.
+#[test]
+fn a_store_that_fails_at_the_moment_tells_of_no_run() -> Result<(), Error> {
+    type Spoil = fn(&FaultyStore);
+    let fails: Spoil = |store| store.fail(StoreCall::Commit, 1, ErrorKind::Unavailable);
+    let panics: Spoil = |store| store.panic(StoreCall::Commit, 1);
+    for spoil in [fails, panics] {
+        let store = FaultyStore::as_quick_as(Arc::new(MemoryStore::new()));
+        let world = shortly_before_on(Arc::clone(&store) as Arc<_>)?;
+        spoil(&store);
+        world.clock.advance(HEAD_START);
+        world.runtime.step();
+        assert_eq!((world.fired(), world.outcomes()), (vec![], vec![]));
+        world.run_for(60);
+        assert!(!world.fired().is_empty(), "it goes on when the claim has ended");
+        assert!(world.outcomes().iter().all(|outcome| outcome.starts_with("succeeded")));
+    }
     Ok(())
 }
 

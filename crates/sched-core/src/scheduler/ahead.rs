@@ -42,7 +42,17 @@ pub(super) struct Ahead {
 struct Prepared {
     batch: Batch,
     commits: Vec<JobCommit>,
-    runs: Vec<Execution>,
+    runs: Made,
+}
+
+/// Runs that are not handed over yet. Nobody hears of those that never are, also when the store panics.
+#[derive(Default)]
+struct Made(Vec<Execution>);
+
+impl Drop for Made {
+    fn drop(&mut self) {
+        self.0.drain(..).for_each(Execution::forget);
+    }
 }
 
 impl Ahead {
@@ -132,50 +142,41 @@ impl Engine {
                 batch.planned.into_iter().map(|Planned { job, claim, .. }| ClaimedJob { job, claim });
             batch.planned = claims.map(|claimed| planned(claimed, now, seed)).collect();
             commits = batch.commits(self.delivery);
-            std::mem::replace(&mut runs, self.runs_of(lane, &batch)).into_iter().for_each(Execution::forget);
+            runs = self.runs_of(lane, &batch);
         }
-        let answers = match lane.store.commit(commits) {
-            Ok(answers) => answers,
-            Err(error) => {
-                runs.into_iter().for_each(Execution::forget);
-                return Err(error);
-            }
-        };
-        let outcomes = batch.outcomes(answers);
+        let outcomes = batch.outcomes(lane.store.commit(commits)?);
         if !outcomes.stale.is_empty() {
             let is_stale = |run: &Execution| {
                 let job = run.run().and_then(|run| run.job_id.as_ref());
                 outcomes.stale.iter().any(|stale| Some(stale.id()) == job)
             };
-            let (stale, applied): (Vec<_>, Vec<_>) = runs.into_iter().partition(is_stale);
-            stale.into_iter().for_each(Execution::forget);
-            runs = applied;
+            let (stale, applied) = std::mem::take(&mut runs.0).into_iter().partition(is_stale);
+            runs.0 = applied;
+            drop(Made(stale));
         }
-        self.dispatch(scheduler, lane, (outcomes, Some(runs)), now);
+        self.dispatch(scheduler, lane, (outcomes, Some(std::mem::take(&mut runs.0))), now);
         Ok(true)
     }
 
     /// The runs of a batch, should it be committed as it is.
-    fn runs_of(&self, lane: &Lane, batch: &Batch) -> Vec<Execution> {
+    fn runs_of(&self, lane: &Lane, batch: &Batch) -> Made {
         let mut runs = Vec::with_capacity(batch.planned.len());
         for planned in &batch.planned {
             self.push_executions(lane, (&planned.job, &planned.plan), batch.at, &mut runs);
         }
-        runs
+        Made(runs)
     }
 
     /// Gives back what was prepared, as it was.
     pub(crate) fn release_prepared(&mut self, lane: &Lane) -> Result<(), Error> {
         let batches = std::mem::take(&mut self.ahead.batches);
-        let mut commits = Vec::new();
-        for Prepared { batch, runs, .. } in batches {
-            runs.into_iter().for_each(Execution::forget);
-            commits.extend(batch.planned.into_iter().map(|planned| JobCommit {
-                claim: planned.claim,
-                advance: Advance::To(planned.job.cursor),
-                runs: Vec::new(),
-            }));
-        }
+        let planned = batches.into_iter().flat_map(|prepared| prepared.batch.planned);
+        let unchanged = planned.map(|planned| JobCommit {
+            claim: planned.claim,
+            advance: Advance::To(planned.job.cursor),
+            runs: Vec::new(),
+        });
+        let commits: Vec<JobCommit> = unchanged.collect();
         if !commits.is_empty() {
             lane.store.commit(commits)?;
         }

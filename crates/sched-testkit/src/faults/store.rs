@@ -59,6 +59,7 @@ pub enum StoreCall {
 /// ```
 pub struct FaultyStore {
     inner: Arc<dyn JobStore>,
+    blocking: bool,
     state: Mutex<State>,
 }
 
@@ -85,7 +86,13 @@ enum Fault {
 impl FaultyStore {
     /// A store that does what `inner` does.
     pub fn new(inner: Arc<dyn JobStore>) -> Arc<Self> {
-        Arc::new(Self { inner, state: Mutex::default() })
+        Arc::new(Self { inner, blocking: true, state: Mutex::default() })
+    }
+
+    /// The same, which waits no more than `inner` does, and says so.
+    pub fn as_quick_as(inner: Arc<dyn JobStore>) -> Arc<Self> {
+        let blocking = inner.traits().blocking;
+        Arc::new(Self { inner, blocking, state: Mutex::default() })
     }
 
     /// From now on every call takes so long, beside what it does.
@@ -183,7 +190,7 @@ impl JobStore for FaultyStore {
 
     /// Those of the store inside, but that calls may wait: only such stores fail.
     fn traits(&self) -> StoreTraits {
-        StoreTraits { blocking: true, ..self.inner.traits() }
+        StoreTraits { blocking: self.blocking, ..self.inner.traits() }
     }
 
     fn insert(&self, jobs: &[Job], conflict: ConflictPolicy) -> Result<Vec<Result<Inserted, Error>>, Error> {
