@@ -127,6 +127,18 @@ pub struct ClaimedJob {
     pub claim: Claim,
 }
 
+/// What is written of the jobs that were claimed, and which of their runs are wanted at once.
+#[derive(Debug, Default)]
+pub struct PlannedCommits {
+    /// Of these jobs, each at most once. The others stay as they were, and are due as before.
+    pub commits: Vec<JobCommit>,
+    /// Who wants to run what of it.
+    pub wish: Option<RunWish>,
+}
+
+/// Plans claimed jobs while their store keeps them locked.
+pub type Planner<'a> = dyn FnMut(Vec<ClaimedJob>) -> PlannedCommits + 'a;
+
 /// What a claimed job becomes.
 #[derive(Debug, Clone)]
 pub enum Advance {
@@ -349,6 +361,10 @@ impl JobCounts {
 ///     is less than that of any later claim on the run (case `queue_takes_over_what_a_commit_claimed`).
 /// 12. A commit that moves a job on counts its revision up, so that an `update` by whoever read the job before is `Stale`
 ///     and does not move it back (case `store_commits_raise_the_revision`).
+/// 13. `claim_and_commit` writes all that is planned or nothing, and what nobody planned is due as before (case
+///     `store_claims_and_commits_at_once`). Nobody else claims the jobs meanwhile, and earlier claims on those that are
+///     committed are stale (cases `store_claims_at_once_only_what_is_free`, `store_commits_at_once_over_ended_claims`). It is
+///     told whether an answer was lost: then the error is retryable, and the jobs show what was written.
 ///
 /// **Errors**: retryable ones are [`Unavailable`](crate::ErrorKind::Unavailable) or
 /// [`Timeout`](crate::ErrorKind::Timeout); the engine repeats the turn.
@@ -416,6 +432,27 @@ pub trait JobStore: fmt::Debug + Send + Sync + 'static {
     fn commit_and_claim(&self, commits: Vec<JobCommit>, wish: &RunWish) -> Result<Vec<Committed>, Error> {
         let _ = wish;
         self.commit(commits)
+    }
+
+    /// Claims due jobs, in order, has them planned, and commits the plans, all in one write: what `claim_due` and
+    /// [`commit_and_claim`](Self::commit_and_claim) do in two. There is an answer for each commit. `None`, by default: the
+    /// store cannot do it, and planned nothing.
+    ///
+    /// The tokens of these claims mean nothing. `plan` may be asked again when the store has to begin anew; then only what it
+    /// said last counts. It must call neither the store nor anything that may, and be quick.
+    fn claim_and_commit(
+        &self,
+        request: &ClaimRequest,
+        plan: &mut Planner<'_>,
+    ) -> Result<Option<Vec<Committed>>, Error> {
+        let _ = (request, plan);
+        Ok(None)
+    }
+
+    /// Whether two calls that write are done faster side by side than one after the other. `false` by default, and where
+    /// writers wait for one another.
+    fn writes_side_by_side(&self) -> bool {
+        false
     }
 
     /// The run queue, when the store has one. Without it delivery is direct and the store serves one scheduler.

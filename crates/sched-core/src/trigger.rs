@@ -77,6 +77,12 @@ pub trait Trigger: fmt::Debug + fmt::Display + Send + Sync + 'static {
     fn describe(&self) -> String {
         self.to_string()
     }
+
+    /// Whether it answers within microseconds and calls nothing but itself, so that it may be asked while a store keeps a
+    /// transaction open. `false` by default: then its jobs are claimed first and committed later, which costs a write more.
+    fn is_quick(&self) -> bool {
+        false
+    }
 }
 
 /// The configuration form without anchors: what the user wrote. Two triggers with equal definitions are the same
@@ -174,6 +180,10 @@ impl Trigger for Immediate {
 
     fn describe(&self) -> String {
         "once, as soon as possible".to_owned()
+    }
+
+    fn is_quick(&self) -> bool {
+        true
     }
 }
 

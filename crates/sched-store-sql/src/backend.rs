@@ -146,6 +146,19 @@ pub(crate) trait Statements: JobStatements + RunStatements {
         let answer = |open: bool| if open { answers.next() } else { None };
         Ok(open.into_iter().map(answer).map(|answer| answer.unwrap_or(Answer::Stale)).collect())
     }
+
+    /// The same for jobs that the transaction has locked. Their rows take the tokens of the commits, which no claim ever had.
+    fn commit_locked(
+        &mut self,
+        commits: &[&CommitColumns],
+        lease: Option<Lease<'_>>,
+    ) -> QueryResult<Vec<Answer>> {
+        if lease.is_some() {
+            self.begin_commit()?;
+        }
+        self.advance_locked(commits)?;
+        admit(self, commits, lease)
+    }
 }
 
 /// The statements about jobs.
@@ -183,6 +196,9 @@ pub(crate) trait JobStatements {
     /// Claims due jobs; answers their rows with their new tokens, in no order.
     fn claim_jobs(&mut self, due: Due, lease: Lease<'_>) -> QueryResult<Vec<JobRow>>;
 
+    /// Locks due jobs that nobody has claimed or locked; answers their rows, in no order.
+    fn lock_jobs(&mut self, due: Due) -> QueryResult<Vec<JobRow>>;
+
     /// Takes claimed rows that do not decode out of the schedule, and writes down why.
     fn quarantine_jobs(&mut self, rows: &[Unreadable]) -> QueryResult<()>;
 
@@ -197,6 +213,9 @@ pub(crate) trait JobStatements {
 
     /// Ends open claims on jobs as their commits say; says of each whether it was open. Runs are not looked at.
     fn advance_jobs(&mut self, commits: &[&CommitColumns]) -> QueryResult<Vec<bool>>;
+
+    /// Writes what commits say into locked rows, with the tokens of the commits.
+    fn advance_locked(&mut self, commits: &[&CommitColumns]) -> QueryResult<()>;
 }
 
 /// The statements about runs.

@@ -56,6 +56,18 @@ impl Dialect {
         }
     }
 
+    /// Whether writers do not wait for one another.
+    pub(crate) fn writes_side_by_side(self) -> bool {
+        match self {
+            #[cfg(feature = "sqlite")]
+            Self::Sqlite => false,
+            #[cfg(feature = "postgres")]
+            Self::Postgres => true,
+            #[cfg(feature = "mysql")]
+            Self::Mysql => true,
+        }
+    }
+
     /// What encloses a name, so that any word may be one.
     fn quote(self) -> &'static str {
         match self {

@@ -189,6 +189,10 @@ impl Trigger for FixedTrigger {
         let micros: Vec<i64> = self.times.iter().map(DateTime::timestamp_micros).collect();
         json!({ "type": "fixed", "times": micros })
     }
+
+    fn is_quick(&self) -> bool {
+        true
+    }
 }
 
 impl fmt::Display for FixedTrigger {

@@ -54,6 +54,7 @@ macro_rules! queue_suite {
             queue_queues_runs_that_overlap,
             queue_commits_runs_with_their_job,
             queue_claims_what_it_commits,
+            queue_claims_what_it_commits_at_once,
             queue_takes_over_what_a_commit_claimed,
             queue_claims_in_a_commit_only_what_is_wanted,
             queue_fire_times_are_unique,

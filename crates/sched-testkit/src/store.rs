@@ -3,6 +3,7 @@
 //! Cases are in modules by subject; each is a function of a [`StoreFixture`] that a store's crate may also call by
 //! itself. They speak to the store only through the trait, so that they say the same of every store.
 
+mod at_once;
 mod batches;
 mod changing;
 mod claiming;
@@ -26,6 +27,7 @@ use sched_core::{
     SystemClock,
 };
 
+pub use self::at_once::*;
 pub use self::batches::*;
 pub use self::changing::*;
 pub use self::claiming::*;
@@ -136,6 +138,10 @@ macro_rules! store_suite {
             store_removal_wins_over_a_commit,
             store_update_races_a_commit,
             store_lists_whole_while_others_write,
+            store_claims_and_commits_at_once,
+            store_claims_at_once_only_what_is_free,
+            store_commits_at_once_over_ended_claims,
+            store_commits_at_once_among_eight,
         }
     };
 }
@@ -156,6 +162,7 @@ macro_rules! persistent_store_suite {
             store_looks_quarantined_rows_up,
             store_replaces_a_quarantined_row,
             store_claims_past_spoiled_rows,
+            store_commits_at_once_past_spoiled_rows,
             store_refuses_long_payloads,
         }
     };

@@ -288,6 +288,10 @@ impl Trigger for CalendarIntervalTrigger {
         let business = self.business.as_ref().map_or("", BusinessDays::words);
         format!("{every} at {time}{business}{from}{until}, {}", self.timezone)
     }
+
+    fn is_quick(&self) -> bool {
+        true
+    }
 }
 
 impl fmt::Display for CalendarIntervalTrigger {

@@ -124,6 +124,10 @@ impl Trigger for DateTrigger {
             None => "once, when it is added".to_owned(),
         }
     }
+
+    fn is_quick(&self) -> bool {
+        true
+    }
 }
 
 impl fmt::Display for DateTrigger {

@@ -177,6 +177,10 @@ impl Trigger for IntervalTrigger {
         let now = if self.first == First::Now && self.start.is_none() { ", starting at once" } else { "" };
         format!("every {}{now}{bounds}{zone}", words::duration(self.interval()))
     }
+
+    fn is_quick(&self) -> bool {
+        true
+    }
 }
 
 impl fmt::Display for IntervalTrigger {

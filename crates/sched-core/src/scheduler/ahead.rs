@@ -115,7 +115,13 @@ impl Engine {
             if !claimed.is_empty() {
                 let planned =
                     claimed.into_iter().map(|claimed| planned(claimed, moment, scheduler.inner.seed));
-                let batch = Batch { planned: planned.collect(), at: moment, until, is_wanted: false };
+                let batch = Batch {
+                    planned: planned.collect(),
+                    at: moment,
+                    until,
+                    is_wanted: false,
+                    is_at_once: false,
+                };
                 let (commits, runs) = (batch.commits(self.delivery), self.runs_of(lane, &batch));
                 self.ahead.batches.push_back(Prepared { batch, commits, runs });
             }

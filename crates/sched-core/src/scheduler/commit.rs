@@ -40,6 +40,8 @@ pub(super) struct Batch {
     pub(super) until: Duration,
     /// Whether its runs were to be claimed as they are committed.
     pub(super) is_wanted: bool,
+    /// Whether its jobs were claimed in the write that was to commit them, so that they are free when that failed.
+    pub(super) is_at_once: bool,
 }
 
 /// What became of a batch.
@@ -84,14 +86,19 @@ impl Batch {
 
     /// What became of it, when an earlier try may have been applied.
     ///
+    /// Jobs that were claimed in the same write may have been claimed by others since, who planned the same: then a row in
+    /// the queue says whose the run is, and without one it is not ours to start.
+    ///
     /// **Errors**: those of the store that is read.
     pub(super) fn doubtful_outcomes(
         self,
         answers: Vec<Committed>,
+        delivery: Delivery,
         scheduler: &Scheduler,
         lane: &Lane,
     ) -> Result<Outcomes, Error> {
-        let holds = scheduler.inner.clock.monotonic() < self.until;
+        let can_tell = !self.is_at_once || delivery == Delivery::Durable;
+        let holds = scheduler.inner.clock.monotonic() < self.until && can_tell;
         let in_doubt = |answer: &Committed| holds && *answer == Committed::Stale;
         let doubtful = self.planned.iter().zip(&answers).filter(|(_, answer)| in_doubt(answer));
         let ids: Vec<JobId> = doubtful.map(|(planned, _)| planned.job.id().clone()).collect();
@@ -110,6 +117,8 @@ impl Batch {
                     };
                     outcomes.applied.push(AppliedPlan { claimed, ..planned.applied(Vec::new()) });
                 }
+                // What was claimed and not written is not lost: it is due as before.
+                Committed::Stale if self.is_at_once => {}
                 Committed::Stale => outcomes.stale.push(planned.job),
             }
         }

@@ -10,6 +10,7 @@ use rustc_hash::FxHashMap;
 
 use super::driver::{Driver, Runtime, in_turn};
 use super::lane::{ClosesAfter, Lane};
+use super::settle::settle;
 use super::state::{EngineOptions, SchedulerState, State, StoreEntry};
 use super::turn::Engine;
 use super::{Scheduler, SchedulerConfig};
@@ -324,7 +325,7 @@ impl Scheduler {
         if let Err(error) = engine.release_prepared(lane) {
             tracing::warn!(store = &*lane.alias, %error, "claims on jobs could not be given back; they will end");
         }
-        if let Err(error) = engine.settle(self, lane) {
+        if let Err(error) = settle(self, lane) {
             tracing::warn!(store = &*lane.alias, %error, "runs that ended could not be recorded");
         }
         // What ended and could not be recorded stays leased: given back, it would run again as the same attempt.

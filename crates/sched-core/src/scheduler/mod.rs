@@ -7,6 +7,7 @@
 //! else.
 
 mod ahead;
+mod at_once;
 mod backoff;
 mod builder;
 mod commit;
@@ -23,6 +24,7 @@ mod lifecycle;
 mod parts;
 mod queued;
 mod runs;
+mod settle;
 mod state;
 mod stopping;
 mod told;

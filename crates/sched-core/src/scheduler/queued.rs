@@ -9,7 +9,7 @@ use super::Scheduler;
 use super::commit::{Outcomes, Planned};
 use super::dispatch::{Adopted, Registration};
 use super::lane::{Ended, Lane};
-use super::state::SchedulerState;
+use super::state::{EngineOptions, SchedulerState};
 use super::told::{AppliedPlan, submitted_events};
 use super::turn::Engine;
 use crate::Error;
@@ -37,7 +37,7 @@ impl Engine {
         now: DateTime<Utc>,
     ) -> Result<bool, Error> {
         self.is_queue_clear = false;
-        let (limit, places) = self.places(scheduler);
+        let (limit, places) = places(&self.options, scheduler);
         if places.is_empty() {
             return Ok(false);
         }
@@ -79,28 +79,10 @@ impl Engine {
         Ok(full || unsettled)
     }
 
-    /// Which runs of a batch may be claimed as they are committed: those that overtake nothing, have a place, and are held
-    /// back by no limit but their job's.
-    pub(super) fn wish(&self, scheduler: &Scheduler, planned: &[Planned]) -> Option<RunWish> {
-        let is_running = scheduler.inner.state.read().phase == SchedulerState::Running;
-        let starts = self.options.role.runs() && self.is_queue_clear && is_running;
-        if self.delivery != Delivery::Durable || !starts {
-            return None;
-        }
-        let (mut room, mut places) = self.places(scheduler);
-        let mut has_place = |planned: &Planned| {
-            let options = &planned.job.spec.options;
-            let mut places = places.iter_mut();
-            let place = places.find(|(alias, free)| *alias == options.executor && *free > 0 && room > 0);
-            if let Some((_, free)) = place {
-                (*free, room) = (*free - 1, room - 1);
-                return true;
-            }
-            false
-        };
-        let wanted: Vec<bool> = planned.iter().map(|it| is_unlimited(it) && has_place(it)).collect();
-        let (owner, lease) = (Arc::clone(&scheduler.inner.identity), self.options.lease);
-        wanted.contains(&true).then_some(RunWish { owner, lease, wanted })
+    /// What decides which runs are claimed as they are committed.
+    pub(super) fn wishes(&self) -> Wishes<'_> {
+        let Self { options, delivery, is_queue_clear, .. } = self;
+        Wishes { options, is_possible: *delivery == Delivery::Durable && *is_queue_clear }
     }
 
     /// Starts the runs that were claimed as they were committed.
@@ -210,24 +192,56 @@ impl Engine {
         };
         Some(Execution::of_job(Arc::new(run), Arc::clone(spec), Arc::clone(&self.sink)))
     }
+}
 
-    /// How many runs may start, and the executors with a place, and how many places.
-    fn places(&self, scheduler: &Scheduler) -> (usize, Vec<(Arc<str>, usize)>) {
-        let room = self.options.max_concurrent_runs.saturating_sub(scheduler.inner.dispatcher.active_count());
-        let limit = room.min(self.options.claim_batch);
-        if limit == 0 {
-            return (0, Vec::new());
+/// What decides which runs of a batch may be claimed as they are committed: those that overtake nothing, have a place, and
+/// are held back by no limit but their job's.
+#[derive(Clone, Copy)]
+pub(super) struct Wishes<'a> {
+    pub(super) options: &'a EngineOptions,
+    /// Whether runs are queued, and nothing waits before them.
+    pub(super) is_possible: bool,
+}
+
+impl Wishes<'_> {
+    pub(super) fn wish(self, scheduler: &Scheduler, planned: &[Planned]) -> Option<RunWish> {
+        let is_running = || scheduler.inner.state.read().phase == SchedulerState::Running;
+        if !self.is_possible || !self.options.role.runs() || !is_running() {
+            return None;
         }
-        let state = scheduler.inner.state.read();
-        let free = state.executors.iter().map(|(alias, executor)| {
-            let free = match executor.capacity() {
-                Capacity::Unlimited => limit,
-                Capacity::Free(places) => places,
-            };
-            (Arc::clone(alias), free)
-        });
-        (limit, free.filter(|(_, free)| *free > 0).collect())
+        let (mut room, mut places) = places(self.options, scheduler);
+        let mut has_place = |planned: &Planned| {
+            let options = &planned.job.spec.options;
+            let mut places = places.iter_mut();
+            let place = places.find(|(alias, free)| *alias == options.executor && *free > 0 && room > 0);
+            if let Some((_, free)) = place {
+                (*free, room) = (*free - 1, room - 1);
+                return true;
+            }
+            false
+        };
+        let wanted: Vec<bool> = planned.iter().map(|it| is_unlimited(it) && has_place(it)).collect();
+        let (owner, lease) = (Arc::clone(&scheduler.inner.identity), self.options.lease);
+        wanted.contains(&true).then_some(RunWish { owner, lease, wanted })
     }
+}
+
+/// How many runs may start, and the executors with a place, and how many places.
+fn places(options: &EngineOptions, scheduler: &Scheduler) -> (usize, Vec<(Arc<str>, usize)>) {
+    let room = options.max_concurrent_runs.saturating_sub(scheduler.inner.dispatcher.active_count());
+    let limit = room.min(options.claim_batch);
+    if limit == 0 {
+        return (0, Vec::new());
+    }
+    let state = scheduler.inner.state.read();
+    let free = state.executors.iter().map(|(alias, executor)| {
+        let free = match executor.capacity() {
+            Capacity::Unlimited => limit,
+            Capacity::Free(places) => places,
+        };
+        (Arc::clone(alias), free)
+    });
+    (limit, free.filter(|(_, free)| *free > 0).collect())
 }
 
 /// Gives back claims that nothing is started for. When that fails they end with their leases.

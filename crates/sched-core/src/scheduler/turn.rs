@@ -6,28 +6,28 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use parking_lot::Mutex;
 
 use super::Scheduler;
 use super::ahead::{Ahead, planned};
+use super::at_once::AtOnce;
 use super::backoff::Backoff;
 use super::commit::{Batch, Outcomes, Planned};
-use super::dispatch::{Sink, log_outcome, retrying};
+use super::dispatch::Sink;
 use super::driver::Wake;
-use super::lane::{Ended, Lane, Lapsed};
+use super::lane::Lane;
+use super::settle::{Beside, settle, tell_removed_elsewhere};
 use super::state::{EngineOptions, SchedulerState};
 use super::told::{AppliedPlan, Told, run_id};
 use crate::Error;
 use crate::context::CancelReason;
 use crate::error::panic_message;
-use crate::event::{Event, JobRef};
+use crate::event::Event;
 use crate::executor::{Execution, RunSink};
-use crate::id::JobId;
 use crate::job::{Job, JobStatus};
 use crate::plan::{Plan, PlannedFire, Then, plan};
 use crate::policy::{Delivery, Overlap, Role};
-use crate::run::{Run, RunReport};
-use crate::store::{ClaimRequest, FinishedRun, QueuedRun, RunClaim, RunFilter, RunPhase, RunQueue};
+use crate::run::Run;
+use crate::store::{ClaimRequest, Committed, QueuedRun, RunQueue};
 use crate::task::TaskRef;
 
 /// A wall clock that departs this far from the monotonic one has jumped.
@@ -44,10 +44,6 @@ const QUEUE_PAUSE: Duration = Duration::from_secs(1);
 /// planned. Stores with round trips take whole batches.
 pub(super) const SMALL_BATCH: usize = 256;
 
-/// Of how many jobs that ended it is looked, at each upkeep, whether others have ended their last runs. Each costs two
-/// calls of the store.
-const ENDED_JOBS: usize = 50;
-
 /// What a lane's loop remembers from turn to turn.
 pub(crate) struct Engine {
     pub(crate) options: EngineOptions,
@@ -55,7 +51,10 @@ pub(crate) struct Engine {
     pub(crate) backoff: Backoff,
     pub(super) sink: Arc<dyn RunSink>,
     /// Plans whose commit failed, to be committed again.
-    uncommitted: Option<Batch>,
+    pub(super) uncommitted: Option<Batch>,
+    pub(super) at_once: AtOnce,
+    /// What is written of ended runs while the turn goes on.
+    pub(super) beside: Option<Beside>,
     /// Whether nothing that was due waited in the queue when it was looked at last: then what is committed may be
     /// claimed at once, because it overtakes nothing.
     pub(super) is_queue_clear: bool,
@@ -81,6 +80,8 @@ impl Engine {
             backoff,
             sink,
             uncommitted: None,
+            at_once: AtOnce::default(),
+            beside: None,
             is_queue_clear: false,
             ahead: Ahead::default(),
             seen: None,
@@ -93,7 +94,10 @@ impl Engine {
         let now = scheduler.inner.clock.now();
         self.watch_clock(scheduler, now);
         scheduler.expire(lane);
-        self.settle(scheduler, lane)?;
+        let is_beside = self.may_settle_beside(scheduler, lane);
+        if !is_beside {
+            settle(scheduler, lane)?;
+        }
         if lane.is_backlogged() {
             scheduler.retry_backlogs();
             // Who is refused from here on says so, and who was before is seen.
@@ -110,7 +114,12 @@ impl Engine {
         let mut more = false;
         if phase == SchedulerState::Running {
             scheduler.start_retries(lane, now);
-            more = self.start_due(scheduler, lane, queue, now)?;
+            more = match is_beside {
+                true => {
+                    self.settle_beside(scheduler, lane, |it| it.start_due(scheduler, lane, queue, now))?
+                }
+                false => self.start_due(scheduler, lane, queue, now)?,
+            };
         } else {
             self.release_prepared(lane)?;
         }
@@ -199,6 +208,9 @@ impl Engine {
             false => self.options.claim_batch.min(SMALL_BATCH),
         };
         let request = self.request(scheduler, now, limit);
+        if let Some(fired) = self.fire_at_once(scheduler, lane, &request)? {
+            return Ok(fired);
+        }
         let until = scheduler.inner.clock.monotonic() + self.options.lease;
         let claimed = lane.store.claim_due(&request)?;
         if claimed.is_empty() {
@@ -207,8 +219,13 @@ impl Engine {
         let more = claimed.len() >= request.limit;
         let seed = scheduler.inner.seed;
         let planned: Vec<Planned> = claimed.into_iter().map(|claimed| planned(claimed, now, seed)).collect();
-        let wish = self.wish(scheduler, &planned);
-        let batch = Batch { planned, at: now, until, is_wanted: wish.is_some() };
+        if let Some(beside) = self.beside.as_ref().filter(|it| planned.iter().any(|due| it.touches(&due.job)))
+        {
+            // Else they would seem to run still.
+            beside.wait();
+        }
+        let wish = self.wishes().wish(scheduler, &planned);
+        let batch = Batch { planned, at: now, until, is_wanted: wish.is_some(), is_at_once: false };
         let commits = batch.commits(self.delivery);
         if !is_blocking && self.delivery == Delivery::Direct {
             let answers = lane.store.commit(commits)?;
@@ -237,9 +254,12 @@ impl Engine {
         now: DateTime<Utc>,
     ) -> Result<Option<DateTime<Utc>>, Error> {
         let Some(batch) = &self.uncommitted else { return Ok(None) };
-        let answers = lane.store.commit(batch.commits(self.delivery))?;
+        let answers = match batch.is_at_once {
+            true => vec![Committed::Stale; batch.planned.len()],
+            false => lane.store.commit(batch.commits(self.delivery))?,
+        };
         let Some(batch) = self.uncommitted.take() else { return Ok(None) };
-        let outcomes = batch.doubtful_outcomes(answers, scheduler, lane)?;
+        let outcomes = batch.doubtful_outcomes(answers, self.delivery, scheduler, lane)?;
         let queued = outcomes.first_queued();
         self.dispatch(scheduler, lane, (outcomes, None), now);
         Ok(queued)
@@ -334,33 +354,6 @@ impl Engine {
         }));
     }
 
-    /// Finishes the rows of runs that ended, then tells of them.
-    pub(crate) fn settle(&mut self, scheduler: &Scheduler, lane: &Arc<Lane>) -> Result<(), Error> {
-        give_back(scheduler, lane)?;
-        let ended = Taken::from(&lane.ended);
-        let (Some(queue), false) = (lane.store.runs(), ended.items.is_empty()) else { return Ok(()) };
-        let rows = ended.items.iter().map(|Ended { claim, report, again, .. }| FinishedRun {
-            claim: *claim,
-            outcome: report.outcome.clone(),
-            started_at: report.started_at,
-            finished_at: report.finished_at,
-            again: again.clone(),
-        });
-        let answers = queue.finish(rows.collect())?;
-        for (ended, ours) in ended.keep().into_iter().zip(answers) {
-            lane.forget(ended.claim);
-            match ours {
-                true => tell_settled(scheduler, lane, ended),
-                false => {
-                    let mut told = Told::new(scheduler, lane);
-                    told.claim_lost(ended.report.run.job_id.clone(), Some(ended.claim.id));
-                    scheduler.inner.events.publish_all(told.first);
-                }
-            }
-        }
-        Ok(())
-    }
-
     /// Renews leases, takes over what others left, and deletes a batch of results whose time ended; says whether there
     /// may be more of these, which are then deleted turn by turn.
     fn keep_leases(
@@ -444,11 +437,11 @@ impl Engine {
 
 /// What became of the jobs that were due.
 #[derive(Default)]
-struct Fired {
+pub(super) struct Fired {
     /// There may be more.
-    more: bool,
+    pub(super) more: bool,
     /// When the first of those runs was due that wait in the queue.
-    queued: Option<DateTime<Utc>>,
+    pub(super) queued: Option<DateTime<Utc>>,
 }
 
 /// What decides how long a loop sleeps, besides its store.
@@ -488,95 +481,6 @@ pub(super) fn queued_runs(job: &Job, plan: &Plan, now: DateTime<Utc>) -> Vec<Que
         options: Arc::clone(&job.spec.options),
     });
     made.collect()
-}
-
-/// Gives back the claims of runs that did not start because their leases may have ended. One that others have claimed
-/// since is theirs already.
-fn give_back(scheduler: &Scheduler, lane: &Arc<Lane>) -> Result<(), Error> {
-    let lapsed = Taken::from(&lane.lapsed);
-    let (Some(queue), false) = (lane.store.runs(), lapsed.items.is_empty()) else { return Ok(()) };
-    let claims: Vec<RunClaim> = lapsed.items.iter().map(|lapsed| lapsed.claim).collect();
-    queue.release(&claims)?;
-    let mut told = Told::new(scheduler, lane);
-    for Lapsed { claim, job_id } in lapsed.keep() {
-        lane.forget(claim);
-        told.claim_lost(job_id, Some(claim.id));
-    }
-    scheduler.inner.events.publish_all(told.first);
-    Ok(())
-}
-
-/// What was taken out of a list to be written; it goes back unless it was, also when the store panics.
-struct Taken<'a, T> {
-    list: &'a Mutex<Vec<T>>,
-    items: Vec<T>,
-}
-
-impl<'a, T> Taken<'a, T> {
-    fn from(list: &'a Mutex<Vec<T>>) -> Self {
-        let items = std::mem::take(&mut *list.lock());
-        Self { list, items }
-    }
-
-    /// It was written.
-    fn keep(mut self) -> Vec<T> {
-        std::mem::take(&mut self.items)
-    }
-}
-
-impl<T> Drop for Taken<'_, T> {
-    fn drop(&mut self) {
-        if !self.items.is_empty() {
-            self.list.lock().splice(0..0, std::mem::take(&mut self.items));
-        }
-    }
-}
-
-/// Tells of a queued run whose row is written.
-fn tell_settled(scheduler: &Scheduler, lane: &Lane, ended: Ended) {
-    match ended {
-        Ended { again: Some(_), told: true, .. } => {}
-        Ended { again: Some(again), report, .. } => scheduler.publish(retrying(&report, again.at)),
-        Ended { told: true, report, .. } => tell_removed(scheduler, lane, report.run.job_id.clone()),
-        Ended { report, .. } => tell_finished(scheduler, lane, report),
-    }
-}
-
-/// Tells of the end of a queued run, and of its job's when its schedule had ended.
-pub(crate) fn tell_finished(scheduler: &Scheduler, lane: &Lane, report: RunReport) {
-    let job_id = report.run.job_id.clone();
-    log_outcome(&report);
-    scheduler.inner.waiters.tell(report.run.id, &report.outcome);
-    scheduler.publish_ended(report);
-    tell_removed(scheduler, lane, job_id);
-}
-
-/// Tells of jobs whose schedule has ended and whose last runs ended on other schedulers.
-fn tell_removed_elsewhere(scheduler: &Scheduler, lane: &Lane, queue: &dyn RunQueue) -> Result<(), Error> {
-    let ended = lane.queued.lock().next_ended(ENDED_JOBS);
-    for job_id in ended {
-        let is_left = |phase| {
-            let filter = RunFilter {
-                job_id: Some(job_id.clone()),
-                phase: Some(phase),
-                limit: Some(1),
-                ..RunFilter::default()
-            };
-            queue.list(&filter).map(|runs| !runs.is_empty())
-        };
-        if !is_left(RunPhase::Queued)? && !is_left(RunPhase::Running)? && lane.queued.lock().forget(&job_id) {
-            let job = JobRef { job_id, store: Some(Arc::clone(&lane.alias)) };
-            scheduler.publish(Event::JobRemoved(job));
-        }
-    }
-    Ok(())
-}
-
-/// A run of that job is over.
-fn tell_removed(scheduler: &Scheduler, lane: &Lane, job_id: Option<JobId>) {
-    let last = job_id.filter(|id| lane.queued.lock().finish(id));
-    let store = Some(Arc::clone(&lane.alias));
-    scheduler.inner.events.publish_all(last.map(|job_id| Event::JobRemoved(JobRef { job_id, store })));
 }
 
 /// Asks the runs to stop in whose place queued ones come, as far as they run here.

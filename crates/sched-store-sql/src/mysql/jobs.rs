@@ -85,6 +85,11 @@ fn claim_table() -> String {
 
 const IS_OURS: &str = "j.seq = v.seq AND j.id = CAST(v.id AS BINARY) AND j.token = v.token";
 
+/// What becomes of a row whose job moves on.
+const MOVED: &str = "j.next_run_time = v.next_run_time, j.next_fire_time = v.next_fire_time, \
+     j.last_fire_time = v.last_fire_time, j.status = v.status, j.state = v.state, j.revision = j.revision + 1, \
+     j.claimed_until = 0";
+
 impl Rows<'_> {
     /// The ids that are taken, as the transaction sees them; with a lock, as they are.
     fn taken(&mut self, ids: &[&str], lock: &str) -> QueryResult<HashSet<String>> {
@@ -133,6 +138,12 @@ impl Rows<'_> {
     /// Moves the jobs of open claims on; says of each claim whether it was open.
     fn move_claimed(&mut self, commits: &[&CommitColumns]) -> QueryResult<Vec<bool>> {
         let open = self.open_claims(commits)?;
+        self.move_jobs(commits, &format!("ON {IS_OURS} SET {MOVED} WHERE j.claimed_until <> 0"))?;
+        Ok(open)
+    }
+
+    /// Moves jobs on: those that `how` finds, as it says.
+    fn move_jobs(&mut self, commits: &[&CommitColumns], how: &str) -> QueryResult<()> {
         let columns = [
             ("seq", INT),
             ("id", NAME),
@@ -143,25 +154,20 @@ impl Rows<'_> {
             ("status", "LONGTEXT CHARACTER SET utf8mb4"),
             ("state", INT),
         ];
-        let update = format!(
-            "UPDATE {} STRAIGHT_JOIN {{jobs}} j FORCE INDEX (PRIMARY) ON {IS_OURS} SET j.next_run_time = v.next_run_time, \
-             j.next_fire_time = v.next_fire_time, j.last_fire_time = v.last_fire_time, j.status = v.status, \
-             j.state = v.state, j.revision = j.revision + 1, j.claimed_until = 0 WHERE j.claimed_until <> 0",
-            table(&columns)
-        );
+        let update =
+            format!("UPDATE {} STRAIGHT_JOIN {{jobs}} j FORCE INDEX (PRIMARY) {how}", table(&columns));
         let size = |commit: &&CommitColumns| {
             commit.id.len() + commit.cursor.as_ref().map_or(0, |cursor| cursor.status.len())
         };
-        for part in packets(commits, size) {
+        packets(commits, size).into_iter().try_for_each(|part| {
             let rows = part.iter().filter_map(|commit| {
                 let cursor = commit.cursor.as_ref()?;
                 let (run, fire, last) = (cursor.next_run_time, cursor.next_fire_time, cursor.last_fire_time);
                 Some((commit.seq, &commit.id, commit.token, run, fire, last, &cursor.status, cursor.state))
             });
             let rows = batch(&rows.collect::<Vec<_>>())?;
-            self.execute(&update, &[rows.as_str().into()])?;
-        }
-        Ok(open)
+            self.execute(&update, &[rows.as_str().into()]).map(drop)
+        })
     }
 
     /// Says of each claim whether it is open; the rows of those that are, are locked.
@@ -311,26 +317,8 @@ impl JobStatements for Rows<'_> {
         Ok([due, ends].into_iter().flatten().min())
     }
 
-    /// Rows are looked at before they are locked, one by one: a search that locks keeps what it passes over, which is what
-    /// others have claimed, and their commits would wait.
     fn claim_jobs(&mut self, due: Due, lease: Lease<'_>) -> QueryResult<Vec<JobRow>> {
-        let sql = self.sql(
-            "SELECT seq FROM {jobs} FORCE INDEX ({prefix}_jobs_due) WHERE next_run_time <= ? \
-             AND claimed_until < {now} ORDER BY next_run_time, id LIMIT ?",
-        );
-        let window = due.limit.saturating_mul(WINDOW);
-        let seqs: Vec<i64> = load::<BigInt, _, _>(self.conn, &sql, &[due.at.into(), window.into()])?;
-        if seqs.is_empty() {
-            return Ok(Vec::new());
-        }
-        let seqs = batch(&seqs.iter().map(|seq| [seq]).collect::<Vec<_>>())?;
-        let sql = self.sql(&format!(
-            "SELECT {COLUMNS} FROM {} STRAIGHT_JOIN {{jobs}} j FORCE INDEX (PRIMARY) ON j.seq = v.seq AND j.next_run_time <= ? \
-             AND j.claimed_until < {{now}} LIMIT ? FOR UPDATE SKIP LOCKED",
-            table(&[("seq", INT)])
-        ));
-        let binds = [seqs.as_str().into(), due.at.into(), due.limit.into()];
-        let mut rows: Vec<JobRow> = load::<JobTypes, _, _>(self.conn, &sql, &binds)?;
+        let mut rows = self.lock_jobs(due)?;
         if rows.is_empty() {
             return Ok(rows);
         }
@@ -347,6 +335,28 @@ impl JobStatements for Rows<'_> {
         )?;
         rows.iter_mut().for_each(|row| row.token = token);
         Ok(rows)
+    }
+
+    /// Rows are looked at before they are locked, one by one: a search that locks keeps what it passes over, which is what
+    /// others have claimed, and their commits would wait.
+    fn lock_jobs(&mut self, due: Due) -> QueryResult<Vec<JobRow>> {
+        let sql = self.sql(
+            "SELECT seq FROM {jobs} FORCE INDEX ({prefix}_jobs_due) WHERE next_run_time <= ? \
+             AND claimed_until < {now} ORDER BY next_run_time, id LIMIT ?",
+        );
+        let window = due.limit.saturating_mul(WINDOW);
+        let seqs: Vec<i64> = load::<BigInt, _, _>(self.conn, &sql, &[due.at.into(), window.into()])?;
+        if seqs.is_empty() {
+            return Ok(Vec::new());
+        }
+        let seqs = batch(&seqs.iter().map(|seq| [seq]).collect::<Vec<_>>())?;
+        let sql = self.sql(&format!(
+            "SELECT {COLUMNS} FROM {} STRAIGHT_JOIN {{jobs}} j FORCE INDEX (PRIMARY) ON j.seq = v.seq AND j.next_run_time <= ? \
+             AND j.claimed_until < {{now}} LIMIT ? FOR UPDATE SKIP LOCKED",
+            table(&[("seq", INT)])
+        ));
+        let binds = [seqs.as_str().into(), due.at.into(), due.limit.into()];
+        load::<JobTypes, _, _>(self.conn, &sql, &binds)
     }
 
     fn quarantine_jobs(&mut self, rows: &[Unreadable]) -> QueryResult<()> {
@@ -395,6 +405,24 @@ impl JobStatements for Rows<'_> {
             self.execute(&text, &[seqs.as_str().into(), owner.into()])?;
         }
         self.recover_runs(owner)
+    }
+
+    fn advance_locked(&mut self, commits: &[&CommitColumns]) -> QueryResult<()> {
+        let (stay, go): (Vec<_>, Vec<_>) =
+            commits.iter().copied().partition(|commit: &&CommitColumns| commit.cursor.is_some());
+        if !stay.is_empty() {
+            let assigned = format!("{MOVED}, j.token = v.token");
+            self.move_jobs(&stay, &format!("ON j.seq = v.seq SET {assigned}"))?;
+        }
+        if !go.is_empty() {
+            let seqs = batch(&go.iter().map(|commit| [commit.seq]).collect::<Vec<_>>())?;
+            let text = format!(
+                "DELETE j FROM {} STRAIGHT_JOIN {{jobs}} j FORCE INDEX (PRIMARY) ON j.seq = v.seq",
+                table(&[("seq", INT)])
+            );
+            self.execute(&text, &[seqs.as_str().into()])?;
+        }
+        Ok(())
     }
 
     fn advance_jobs(&mut self, commits: &[&CommitColumns]) -> QueryResult<Vec<bool>> {

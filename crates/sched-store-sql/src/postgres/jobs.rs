@@ -123,6 +123,14 @@ const ADVANCE: &str = "WITH c AS MATERIALIZED (SELECT * FROM unnest(?, ?, ?, ?, 
        AND j.claimed_until IS NOT NULL RETURNING c.place) \
      SELECT place FROM moved UNION ALL SELECT place FROM gone";
 
+/// The same for rows that the transaction has locked; they take the tokens of the batch.
+const ADVANCE_LOCKED: &str = "WITH c AS MATERIALIZED (SELECT * FROM unnest(?, ?, ?, ?, ?, ?, ?) AS c(id, token, next_run_time, \
+       next_fire_time, last_fire_time, status, state)), \
+     gone AS (DELETE FROM {jobs} j USING c WHERE c.state IS NULL AND j.id = c.id) \
+     UPDATE {jobs} j SET next_run_time = c.next_run_time, next_fire_time = c.next_fire_time, \
+       last_fire_time = c.last_fire_time, status = c.status, state = c.state, revision = j.revision + 1, token = c.token, \
+       claimed_by = NULL, claimed_until = NULL FROM c WHERE j.id = c.id AND c.state IS NOT NULL";
+
 impl JobStatements for Rows<'_> {
     fn insert_jobs(&mut self, jobs: &[&JobColumns<'_>]) -> QueryResult<Vec<bool>> {
         let sql = self.sql(
@@ -236,6 +244,14 @@ impl JobStatements for Rows<'_> {
         load::<JobTypes, _, _>(self.conn, &sql, &binds)
     }
 
+    fn lock_jobs(&mut self, due: Due) -> QueryResult<Vec<JobRow>> {
+        let sql = self.sql(&format!(
+            "SELECT {COLUMNS} FROM {{jobs}} j WHERE next_run_time <= ? AND (claimed_until IS NULL OR claimed_until < {{now}}) \
+             ORDER BY next_run_time, id LIMIT ? FOR UPDATE SKIP LOCKED"
+        ));
+        load::<JobTypes, _, _>(self.conn, &sql, &[due.at.into(), due.limit.into()])
+    }
+
     fn quarantine_jobs(&mut self, rows: &[Unreadable]) -> QueryResult<()> {
         let ids: Vec<Option<&str>> = rows.iter().map(|row| Some(row.id.as_str())).collect();
         let tokens: Vec<Option<i64>> = rows.iter().map(|row| Some(row.token)).collect();
@@ -282,6 +298,10 @@ impl JobStatements for Rows<'_> {
     fn advance_jobs(&mut self, commits: &[&CommitColumns]) -> QueryResult<Vec<bool>> {
         let lists = CommitLists::new(commits);
         self.changed(ADVANCE, &lists.binds(), commits.len())
+    }
+
+    fn advance_locked(&mut self, commits: &[&CommitColumns]) -> QueryResult<()> {
+        self.execute(ADVANCE_LOCKED, &CommitLists::new(commits).binds()).map(drop)
     }
 }
 

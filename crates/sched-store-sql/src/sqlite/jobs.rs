@@ -172,6 +172,15 @@ impl JobStatements for Rows<'_> {
         load::<JobTypes, _, _>(self.conn, &sql, &binds)
     }
 
+    /// A transaction that writes has the whole database to itself.
+    fn lock_jobs(&mut self, due: Due) -> QueryResult<Vec<JobRow>> {
+        let sql = self.tables.sql(&format!(
+            "SELECT {COLUMNS} FROM {{jobs}} WHERE next_run_time <= ? AND (claimed_until IS NULL OR claimed_until < ?) \
+             ORDER BY next_run_time, id LIMIT ?"
+        ));
+        load::<JobTypes, _, _>(self.conn, &sql, &[due.at.into(), self.now.into(), due.limit.into()])
+    }
+
     fn quarantine_jobs(&mut self, rows: &[Unreadable]) -> QueryResult<()> {
         let sql = self.tables.sql(
             "UPDATE {jobs} SET quarantine = ?, state = 4, next_run_time = NULL, token = token + 1, \
@@ -234,5 +243,26 @@ impl JobStatements for Rows<'_> {
             Ok(changed > 0)
         });
         changed.collect()
+    }
+
+    fn advance_locked(&mut self, commits: &[&CommitColumns]) -> QueryResult<()> {
+        let go = self.tables.sql("DELETE FROM {jobs} WHERE seq = ?");
+        let stay = self.tables.sql(
+            "UPDATE {jobs} SET next_run_time = ?, next_fire_time = ?, last_fire_time = ?, status = ?, state = ?, \
+             revision = revision + 1, token = ?, claimed_by = NULL, claimed_until = NULL WHERE seq = ?",
+        );
+        commits.iter().try_for_each(|commit| {
+            let (seq, token) = (commit.seq.into(), commit.token.into());
+            let done = match &commit.cursor {
+                None => execute(self.conn, &go, &[seq]),
+                Some(cursor) => {
+                    let (run, fire) = (cursor.next_run_time.into(), cursor.next_fire_time.into());
+                    let (last, status) = (cursor.last_fire_time.into(), cursor.status.as_str().into());
+                    let binds = [run, fire, last, status, cursor.state.into(), token, seq];
+                    execute(self.conn, &stay, &binds)
+                }
+            };
+            done.map(drop)
+        })
     }
 }

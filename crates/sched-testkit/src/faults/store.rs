@@ -9,8 +9,8 @@ use chrono::{DateTime, Utc};
 use parking_lot::Mutex;
 use sched_core::{
     ClaimRequest, ClaimedJob, ClaimedRun, Committed, ConflictPolicy, Error, ErrorKind, FinishedRun, Inserted,
-    Job, JobCommit, JobCounts, JobFilter, JobId, JobStore, QueuedRun, RunClaim, RunCounts, RunFilter, RunId,
-    RunQueue, RunRecord, RunWish, StoreContext, StoreTraits, StoredJob,
+    Job, JobCommit, JobCounts, JobFilter, JobId, JobStore, Planner, QueuedRun, RunClaim, RunCounts,
+    RunFilter, RunId, RunQueue, RunRecord, RunWish, StoreContext, StoreTraits, StoredJob,
 };
 
 /// A call of a store or of its run queue.
@@ -29,6 +29,7 @@ pub enum StoreCall {
     NextWakeup,
     ClaimDue,
     Commit,
+    ClaimAndCommit,
     Recover,
     Enqueue,
     ClaimRuns,
@@ -239,6 +240,18 @@ impl JobStore for FaultyStore {
 
     fn commit_and_claim(&self, commits: Vec<JobCommit>, wish: &RunWish) -> Result<Vec<Committed>, Error> {
         self.call(StoreCall::Commit, || self.inner.commit_and_claim(commits, wish))
+    }
+
+    fn claim_and_commit(
+        &self,
+        request: &ClaimRequest,
+        plan: &mut Planner<'_>,
+    ) -> Result<Option<Vec<Committed>>, Error> {
+        self.call(StoreCall::ClaimAndCommit, || self.inner.claim_and_commit(request, plan))
+    }
+
+    fn writes_side_by_side(&self) -> bool {
+        self.inner.writes_side_by_side()
     }
 
     fn runs(&self) -> Option<&dyn RunQueue> {

@@ -1,8 +1,8 @@
 //! Cases about runs that are claimed in the write that queues them.
 
 use sched_core::{
-    Advance, ClaimedJob, Committed, FencingToken, Job, JobCommit, JobSettings, Overlap, QueuedRun, RunClaim,
-    RunId, RunState, RunWish,
+    Advance, ClaimedJob, Committed, FencingToken, Job, JobCommit, JobSettings, Overlap, PlannedCommits,
+    QueuedRun, RunClaim, RunId, RunState, RunWish,
 };
 use serde_json::Value;
 
@@ -54,6 +54,26 @@ pub fn queue_claims_what_it_commits(fixture: StoreFixture) {
     assert!(fixture.renew_run(claim, fixture.lease()), "the claim is a claim like any other");
     assert!(fixture.finish_run(claim, Value::Null));
     assert!(!fixture.finish_run(claim, Value::Null), "it is finished once");
+    fixture.end();
+}
+
+/// A run that is wanted is claimed in the write, as it is in a commit.
+pub fn queue_claims_what_it_commits_at_once(fixture: StoreFixture) {
+    let jobs = ["a", "b"].map(|id| sample_job(id, NOON));
+    fixture.insert(&jobs);
+    let request = fixture.request("one", NOON, 10);
+    let answers = fixture.store.claim_and_commit(&request, &mut |claimed: Vec<ClaimedJob>| {
+        let run = |at: usize| sample_queued_of(&jobs[at], u64::try_from(at).expect("small"), NOON);
+        let commits = claimed.iter().enumerate().map(|(at, claimed)| commit_of(claimed, vec![run(at)]));
+        let wish = RunWish { owner: "one".into(), lease: fixture.lease(), wanted: vec![false, true] };
+        PlannedCommits { commits: commits.collect(), wish: Some(wish) }
+    });
+    let Some(answers) = answers.expect("claim and commit") else { return fixture.end() };
+    match fixture.claims_commits() {
+        true => assert_eq!(answers, [applied(), Committed::Claimed(run_id(1))]),
+        false => assert_eq!(answers, [applied(), applied()]),
+    }
+    assert_eq!(fixture.claim_run("two", NOON).run.id, run_id(0));
     fixture.end();
 }
 

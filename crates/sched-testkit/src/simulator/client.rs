@@ -12,9 +12,9 @@ use parking_lot::Mutex;
 
 use sched_core::{
     Advance, Again, Attempt, ClaimRequest, ClaimedJob, ClaimedRun, Committed, ConflictPolicy, Error,
-    ErrorKind, FinishedRun, Inserted, Job, JobCommit, JobFilter, JobId, JobStore, Outcome, QueuedRun,
-    RunClaim, RunCounts, RunFilter, RunId, RunQueue, RunRecord, RunWish, StoreContext, StoreTraits,
-    StoredJob,
+    ErrorKind, FinishedRun, Inserted, Job, JobCommit, JobFilter, JobId, JobStore, Outcome, PlannedCommits,
+    Planner, QueuedRun, RunClaim, RunCounts, RunFilter, RunId, RunQueue, RunRecord, RunWish, StoreContext,
+    StoreTraits, StoredJob,
 };
 
 use super::mutation::Mutation;
@@ -58,6 +58,12 @@ impl Client {
 
     /// Something is asked of the server, with all that may come between.
     fn call<T>(&self, work: impl FnOnce(&mut Hub, DateTime<Utc>) -> T) -> Result<T, Error> {
+        self.transact(|world, is_undone| if is_undone { None } else { Some(world.with(work)) })
+    }
+
+    /// The same with work that has steps, between which nothing else happens at the server. It is told that the server will
+    /// undo it; then there is no answer.
+    fn transact<T>(&self, work: impl FnOnce(&World, bool) -> Option<T>) -> Result<T, Error> {
         let world = self.alive()?;
         let (fault, there, back) = world.with(|hub, now| {
             hub.watch.health[self.process].waits_since = Some(now);
@@ -70,10 +76,7 @@ impl Client {
             (fault, rates.latency(&mut hub.random), rates.latency(&mut hub.random))
         });
         world.pass(self.process, there);
-        let answer = self.alive().map(|world| match fault {
-            Fault::Before => None,
-            Fault::After | Fault::None => Some(world.with(work)),
-        });
+        let answer = self.alive().map(|world| work(&world, fault == Fault::Before));
         if answer.is_ok() {
             world.pass(self.process, back);
         }
@@ -116,31 +119,43 @@ impl Client {
 impl Client {
     /// Commits, and claims what is wished for.
     fn commit_all(&self, commits: Vec<JobCommit>, wish: Option<&RunWish>) -> Result<Vec<Committed>, Error> {
-        let answers = self.call(|hub, now| {
-            let dropped = hub.mutation == Some(Mutation::WrapperDropsCommits) && hub.random.chance(200);
-            let answers = commits.into_iter().enumerate().map(|(at, commit)| {
-                if dropped {
-                    return (Committed::Applied { skipped: Vec::new() }, None);
-                }
-                let wish = wish.filter(|wish| wish.wanted[at]);
-                let request = wish.map(|wish| claim_request(wish, &commit, now));
-                let (answer, claimed) = match &request {
-                    Some(request) => hub.server.commit_and_claim(commit.clone(), request, now),
-                    None => (hub.server.commit(commit.clone()), None),
-                };
-                hub.watch.tell(now, || committing(self.process, &commit, &answer));
-                hub.watch.committed(&commit, &answer, hub.is_durable);
-                if let (Some(claimed), Some(request)) = (&claimed, &request) {
-                    hub.watch.commit_claimed(self.process, request, claimed, now);
-                }
-                (answer, claimed)
-            });
-            answers.collect::<Vec<_>>()
-        })?;
+        let answers = self.call(|hub, now| self.commit_there(hub, now, commits, wish))?;
+        Ok(self.note_claims(answers))
+    }
+
+    fn commit_there(
+        &self,
+        hub: &mut Hub,
+        now: DateTime<Utc>,
+        commits: Vec<JobCommit>,
+        wish: Option<&RunWish>,
+    ) -> Vec<(Committed, Option<ClaimedRun>)> {
+        let dropped = hub.mutation == Some(Mutation::WrapperDropsCommits) && hub.random.chance(200);
+        let answers = commits.into_iter().enumerate().map(|(at, commit)| {
+            if dropped {
+                return (Committed::Applied { skipped: Vec::new() }, None);
+            }
+            let wish = wish.filter(|wish| wish.wanted[at]);
+            let request = wish.map(|wish| claim_request(wish, &commit, now));
+            let (answer, claimed) = match &request {
+                Some(request) => hub.server.commit_and_claim(commit.clone(), request, now),
+                None => (hub.server.commit(commit.clone()), None),
+            };
+            hub.watch.tell(now, || committing(self.process, &commit, &answer));
+            hub.watch.committed(&commit, &answer, hub.is_durable);
+            if let (Some(claimed), Some(request)) = (&claimed, &request) {
+                hub.watch.commit_claimed(self.process, request, claimed, now);
+            }
+            (answer, claimed)
+        });
+        answers.collect()
+    }
+
+    fn note_claims(&self, answers: Vec<(Committed, Option<ClaimedRun>)>) -> Vec<Committed> {
         let mut histories = self.histories.lock();
         let known = answers.iter().filter_map(|(_, claimed)| claimed.as_ref());
         histories.extend(known.map(|claimed| (claimed.run.id, (claimed.attempt, claimed.history.clone()))));
-        Ok(answers.into_iter().map(|(answer, _)| answer).collect())
+        answers.into_iter().map(|(answer, _)| answer).collect()
     }
 }
 
@@ -242,6 +257,31 @@ impl JobStore for Client {
 
     fn commit_and_claim(&self, commits: Vec<JobCommit>, wish: &RunWish) -> Result<Vec<Committed>, Error> {
         self.commit_all(commits, Some(wish))
+    }
+
+    /// In stories whose server can. What the server undoes was planned all the same.
+    fn claim_and_commit(
+        &self,
+        request: &ClaimRequest,
+        plan: &mut Planner<'_>,
+    ) -> Result<Option<Vec<Committed>>, Error> {
+        if !self.alive()?.with(|hub, _| hub.is_at_once) {
+            return Ok(None);
+        }
+        let answers = self.transact(|world, is_undone| {
+            if is_undone {
+                plan(world.with(|hub, now| hub.server.clone().claim_due(request, now)));
+                return None;
+            }
+            let claimed = world.with(|hub, now| {
+                let claimed = hub.server.claim_due(request, now);
+                hub.watch.jobs_claimed(self.process, request, &claimed, now);
+                claimed
+            });
+            let PlannedCommits { commits, wish } = plan(claimed);
+            Some(world.with(|hub, now| self.commit_there(hub, now, commits, wish.as_ref())))
+        })?;
+        Ok(Some(self.note_claims(answers)))
     }
 
     fn runs(&self) -> Option<&dyn RunQueue> {

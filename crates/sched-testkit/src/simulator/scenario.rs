@@ -20,6 +20,7 @@ pub(super) struct Scenario {
     chaos: Vec<(DateTime<Utc>, Chaos)>,
     rates: Rates,
     is_durable: bool,
+    is_at_once: bool,
     /// When the trouble ends.
     pub(super) ends: DateTime<Utc>,
 }
@@ -50,14 +51,15 @@ impl Scenario {
             Rates { fails_before: 5, fails_after: 60, stalls: 10 },
             Rates { fails_before: 150, fails_after: 50, stalls: 30 },
         ]);
-        Self { nodes, jobs, chaos, rates, is_durable, ends }
+        let is_at_once = random.chance(500);
+        Self { nodes, jobs, chaos, rates, is_durable, is_at_once, ends }
     }
 
     /// The world of the story, with its processes up.
     pub(super) fn begin(&self, seed: u64, mutation: Option<Mutation>) -> Arc<World> {
         let world = World::new(NOON, seed, mutation);
         world.with(|hub, _| {
-            hub.is_durable = self.is_durable;
+            (hub.is_durable, hub.is_at_once) = (self.is_durable, self.is_at_once);
             for job in &self.jobs {
                 hub.server.insert(job);
                 hub.watch.added(job);

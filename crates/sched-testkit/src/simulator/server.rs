@@ -28,13 +28,13 @@ struct Lease {
     until: Time,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct JobRow {
     job: Job,
     lease: Option<Lease>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct RunRow {
     run: QueuedRun,
     attempt: u32,
@@ -53,7 +53,7 @@ impl RunRow {
 }
 
 /// The tables.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Server {
     mutation: Option<Mutation>,
     jobs: BTreeMap<JobId, JobRow>,

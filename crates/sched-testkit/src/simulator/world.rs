@@ -48,6 +48,8 @@ pub(super) struct Hub {
     pub(super) rates: Rates,
     pub(super) mutation: Option<Mutation>,
     pub(super) is_durable: bool,
+    /// Whether jobs are claimed and committed in one write.
+    pub(super) is_at_once: bool,
     /// The claim of the last visitor, which was given back.
     old: Option<RunClaim>,
     digest: u64,
@@ -132,6 +134,7 @@ impl World {
             rates: Rates::default(),
             mutation,
             is_durable: true,
+            is_at_once: false,
             old: None,
             digest: seed,
         };

@@ -172,6 +172,10 @@ impl Trigger for AndTrigger {
         let parts = self.children.iter().map(|child| format!("({})", child.describe()));
         format!("whenever {} coincide", words::list(parts.collect()))
     }
+
+    fn is_quick(&self) -> bool {
+        self.children.iter().all(|child| child.is_quick())
+    }
 }
 
 impl fmt::Display for AndTrigger {

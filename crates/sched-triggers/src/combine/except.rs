@@ -156,6 +156,10 @@ impl Trigger for ExceptTrigger {
         };
         format!("{}, except {window}{}", self.trigger.describe(), words::list(exceptions.collect()))
     }
+
+    fn is_quick(&self) -> bool {
+        self.trigger.is_quick() && self.exceptions.iter().all(|exception| exception.is_quick())
+    }
 }
 
 impl fmt::Display for ExceptTrigger {

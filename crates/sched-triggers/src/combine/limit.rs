@@ -25,6 +25,9 @@ pub(crate) const LIMIT: Plugin = Plugin {
 /// Largest limit: the last fire time is found by counting, once.
 const MOST: u32 = 100_000;
 
+/// Largest limit with which counting takes no time to speak of.
+const QUICK_FIRES: u32 = 1_000;
+
 /// The first so many fire times of another trigger, counted from the moment the job is added.
 ///
 /// A trigger keeps no count of what ran. The limit is therefore the time of the last counted fire, which follows from
@@ -141,6 +144,11 @@ impl Trigger for LimitTrigger {
             1 => format!("{}, once", self.trigger.describe()),
             count => format!("{}, {count} times", self.trigger.describe()),
         }
+    }
+
+    /// The last fire is found by walking there, once.
+    fn is_quick(&self) -> bool {
+        self.max_fires <= QUICK_FIRES && self.trigger.is_quick()
     }
 }
 

@@ -121,6 +121,10 @@ impl Trigger for OffsetTrigger {
         let length = words::duration(self.offset.abs().to_std().unwrap_or_default());
         format!("{length} {word} ({})", self.trigger.describe())
     }
+
+    fn is_quick(&self) -> bool {
+        self.trigger.is_quick()
+    }
 }
 
 impl fmt::Display for OffsetTrigger {

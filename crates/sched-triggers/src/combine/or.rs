@@ -103,6 +103,10 @@ impl Trigger for OrTrigger {
         let parts: Vec<String> = self.children.iter().map(|child| child.describe()).collect();
         parts.join("; or ")
     }
+
+    fn is_quick(&self) -> bool {
+        self.children.iter().all(|child| child.is_quick())
+    }
 }
 
 impl fmt::Display for OrTrigger {

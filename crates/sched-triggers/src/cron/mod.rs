@@ -229,6 +229,10 @@ impl Trigger for CronTrigger {
     fn describe(&self) -> String {
         describe::describe(self)
     }
+
+    fn is_quick(&self) -> bool {
+        true
+    }
 }
 
 impl PartialEq for CronTrigger {

@@ -118,6 +118,10 @@ impl Trigger for RruleTrigger {
             None => format!("on listed dates from {start}, {zone}"),
         }
     }
+
+    fn is_quick(&self) -> bool {
+        true
+    }
 }
 
 impl PartialEq for RruleTrigger {
