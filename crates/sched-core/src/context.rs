@@ -142,15 +142,21 @@ enum Source {
 pub(crate) struct CancelState {
     /// The first reason's code; 0 while nobody asked.
     reason: AtomicU8,
-    wakers: Mutex<Wakers>,
+    /// Apart, as few runs are waited for: a run's allocation is small enough to be given back by any thread without a lock.
+    wakers: Mutex<Option<Box<Wakers>>>,
 }
 
 impl CancelState {
     /// Asks for the first time; later reasons change nothing.
     pub(crate) fn cancel(&self, reason: CancelReason) {
         let _ = self.reason.compare_exchange(0, reason.code(), Ordering::AcqRel, Ordering::Acquire);
-        let wakers = std::mem::take(&mut self.wakers.lock().waiting);
-        wakers.into_iter().for_each(|(_, waker)| waker.wake());
+        let waiting = self.with_wakers(|wakers| std::mem::take(&mut wakers.waiting));
+        waiting.into_iter().flatten().for_each(|(_, waker)| waker.wake());
+    }
+
+    /// Does something with those who wait, if anybody ever did.
+    fn with_wakers<T>(&self, work: impl FnOnce(&mut Wakers) -> T) -> Option<T> {
+        self.wakers.lock().as_deref_mut().map(work)
     }
 
     pub(crate) fn is_cancelled(&self) -> bool {
@@ -227,6 +233,24 @@ struct Wakers {
     waiting: Vec<(u64, Waker)>,
 }
 
+impl Wakers {
+    /// One who waits, by the number that it has or gets.
+    fn put(&mut self, number: Option<u64>, waker: &Waker) -> u64 {
+        let number = number.unwrap_or(self.last + 1);
+        self.last = self.last.max(number);
+        match self.waiting.iter_mut().find(|(of, _)| *of == number) {
+            Some((_, waiting)) => waiting.clone_from(waker),
+            None => self.waiting.push((number, waker.clone())),
+        }
+        number
+    }
+
+    fn take(&mut self, number: u64) -> Option<(u64, Waker)> {
+        let place = self.waiting.iter().position(|(of, _)| *of == number);
+        place.map(|place| self.waiting.swap_remove(place))
+    }
+}
+
 /// The future of [`CancelToken::cancelled`].
 #[derive(Debug)]
 #[must_use = "a future does nothing unless it is awaited"]
@@ -242,14 +266,7 @@ impl Future for Cancelled {
         if self.token.is_cancelled() {
             return Poll::Ready(());
         }
-        let mut wakers = self.token.state().wakers.lock();
-        let number = self.number.unwrap_or(wakers.last + 1);
-        wakers.last = wakers.last.max(number);
-        match wakers.waiting.iter_mut().find(|(of, _)| *of == number) {
-            Some((_, waker)) => waker.clone_from(cx.waker()),
-            None => wakers.waiting.push((number, cx.waker().clone())),
-        }
-        drop(wakers);
+        let number = self.token.state().wakers.lock().get_or_insert_default().put(self.number, cx.waker());
         self.number = Some(number);
         if self.token.is_cancelled() { Poll::Ready(()) } else { Poll::Pending }
     }
@@ -258,11 +275,8 @@ impl Future for Cancelled {
 impl Drop for Cancelled {
     fn drop(&mut self) {
         let Some(number) = self.number else { return };
-        let mut wakers = self.token.state().wakers.lock();
-        let place = wakers.waiting.iter().position(|(of, _)| *of == number);
-        let removed = place.map(|place| wakers.waiting.swap_remove(place));
-        drop(wakers);
-        drop(removed);
+        // It is not dropped under the lock.
+        drop(self.token.state().with_wakers(|wakers| wakers.take(number)));
     }
 }
 
@@ -324,7 +338,7 @@ mod tests {
             let mut goes = Box::pin(token.cancelled());
             assert!(goes.as_mut().poll(&mut cx).is_pending() && goes.as_mut().poll(&mut cx).is_pending());
         }
-        assert_eq!(token.state().wakers.lock().waiting.len(), 1);
+        assert_eq!(token.state().with_wakers(|wakers| wakers.waiting.len()), Some(1));
         token.cancel();
         assert!(stays.as_mut().poll(&mut cx).is_ready());
     }

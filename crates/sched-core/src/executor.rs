@@ -122,6 +122,10 @@ pub trait RunSink: Send + Sync {
     }
     /// The run is over. Called exactly once for every execution.
     fn finished(&self, report: RunReport);
+    /// The same, called instead for a run that succeeded and had neither a claim nor a time limit.
+    fn succeeded(&self, report: RunReport) {
+        self.finished(report);
+    }
     /// The scheduler, for the run's context.
     fn scheduler(&self) -> Option<&Scheduler> {
         None
@@ -405,7 +409,13 @@ impl Execution {
         };
         // A listener that is told here is part of the run, on whatever thread it ends: it may shut the scheduler down.
         let _entered = Entered::new(RunContext::new(Arc::clone(&shared), started_at.unwrap_or(finished_at)));
-        shared.sink.finished(RunReport { run, outcome, started_at, finished_at });
+        let is_free = shared.lease_end.load(Ordering::Acquire) == NO_LEASE && shared.options().timeout.is_none();
+        let is_plain = is_free && outcome.is_success();
+        let report = RunReport { run, outcome, started_at, finished_at };
+        match is_plain {
+            true => shared.sink.succeeded(report),
+            false => shared.sink.finished(report),
+        }
     }
 }
 

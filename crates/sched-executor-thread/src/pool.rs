@@ -4,11 +4,13 @@
 //! pool, so that a new start has nothing to do with them.
 //!
 //! Hands are added one by one: whoever puts a run into the queue calls one worker, and a worker that leaves runs behind
-//! in the queue calls the next before it begins. A burst of short runs is so done by few threads, and a run that blocks
-//! never keeps others waiting while the pool may grow.
+//! in the queue calls the next before it begins. When every processor has a worker, the next one first waits a moment for the
+//! queue to move on by itself. A burst of short runs is so done by few threads, and a run that blocks never keeps others
+//! waiting while the pool may grow, but for that moment.
 
 use std::cell::Cell;
 use std::collections::VecDeque;
+use std::num::NonZero;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -17,6 +19,9 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 use sched_core::{CancelReason, CancelToken, Capacity, Execution, Refused, RunId, Shutdown};
 
 use crate::contain;
+
+/// How long runs must not have moved on before more workers than processors serve them.
+const PATIENCE: Duration = Duration::from_micros(100);
 
 /// How large a pool may become.
 #[derive(Debug, Clone, Copy)]
@@ -34,8 +39,12 @@ pub(crate) struct Pool {
     /// Threads are named after it, with their number.
     thread_name: String,
     state: Mutex<State>,
+    /// How many runs the machine does at the same moment.
+    processors: usize,
     /// Workers wait here for runs.
     work: Condvar,
+    /// The one that was called waits here while runs move on.
+    patience: Condvar,
     /// Shutdowns wait here for workers to end.
     rest: Condvar,
 }
@@ -48,6 +57,8 @@ struct State {
     running: Vec<Option<CancelToken>>,
     /// How many of them run something.
     busy: usize,
+    /// How many runs have left the queue.
+    taken: u64,
     /// Workers that have not ended.
     alive: usize,
     /// Workers that wait for work.
@@ -77,6 +88,7 @@ impl Pool {
             queue: VecDeque::new(),
             running: Vec::new(),
             busy: 0,
+            taken: 0,
             alive: 0,
             idle: 0,
             halted: 0,
@@ -84,8 +96,17 @@ impl Pool {
         };
         // A thread's name cannot hold NUL.
         let thread_name = thread_name.replace('\0', "");
-        let (work, rest) = (Condvar::new(), Condvar::new());
-        Arc::new(Self { limits, alias, thread_name, state: Mutex::new(state), work, rest })
+        let processors = thread::available_parallelism().map_or(1, NonZero::get);
+        Arc::new(Self {
+            limits,
+            alias,
+            thread_name,
+            state: Mutex::new(state),
+            processors,
+            work: Condvar::new(),
+            patience: Condvar::new(),
+            rest: Condvar::new(),
+        })
     }
 
     pub(crate) fn is_open(&self) -> bool {
@@ -131,6 +152,7 @@ impl Pool {
         let mut state = self.state.lock();
         state.open = false;
         self.work.notify_all();
+        self.patience.notify_all();
         drop(state);
         let is_over = match how {
             Shutdown::Wait => self.wait(None),
@@ -209,24 +231,31 @@ impl Pool {
     fn serve(self: Arc<Self>, number: usize) {
         HOME.set(Arc::as_ptr(&self).addr());
         let mut state = self.state.lock();
+        self.hold_back(&mut state);
         state.called = false;
         loop {
+            // A token may be the last to hold the scheduler, and with it this pool's executor: it is not dropped under the
+            // lock.
+            let over = state.running[number].take();
             if let Some(run) = state.queue.pop_front() {
                 state.running[number] = Some(run.cancel_token());
                 state.busy += 1;
+                state.taken = state.taken.wrapping_add(1);
                 let stranded = self.call_worker(state);
                 debug_assert!(stranded.is_empty(), "this worker is alive");
+                drop(over);
                 contain(|| run.run_blocking());
-                // The token may be the last to hold the scheduler, and with it this pool's executor: it is not dropped
-                // under the lock.
-                let token = self.state.lock().running[number].take();
-                drop(token);
                 state = self.state.lock();
                 state.busy -= 1;
+            } else if over.is_some() {
+                drop(state);
+                drop(over);
+                state = self.state.lock();
             } else if state.open {
                 state.idle += 1;
                 self.work.wait(&mut state);
                 state.idle -= 1;
+                self.hold_back(&mut state);
                 state.called = false;
             } else {
                 break;
@@ -234,6 +263,18 @@ impl Pool {
         }
         state.alive -= 1;
         self.rest.notify_all();
+    }
+
+    /// A worker that was called while every processor has one waits a moment: short runs are over sooner when no more
+    /// threads contend for them, and it sees by then that they move on. It is still the one that was called.
+    fn hold_back(&self, state: &mut MutexGuard<'_, State>) {
+        while state.open && state.busy >= self.processors && !state.queue.is_empty() {
+            let taken = state.taken;
+            self.patience.wait_for(state, PATIENCE);
+            if state.taken == taken {
+                break;
+            }
+        }
     }
 }
 

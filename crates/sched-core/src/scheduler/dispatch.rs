@@ -23,7 +23,7 @@ use parking_lot::Mutex;
 
 use self::settled::Settled;
 pub(crate) use self::sink::{Sink, log_outcome, retrying};
-use self::table::{Active, Claimed, Stage, Table};
+use self::table::{Active, Claimed, Released, Stage, Table};
 use super::driver::in_turn;
 use super::lane::Lane;
 use super::{Inner, Scheduler};
@@ -67,7 +67,23 @@ impl ActiveRun {
 #[derive(Default)]
 pub(crate) struct Dispatcher {
     table: Mutex<Table>,
+    /// Ends of runs that came while a batch had the table.
+    aside: Mutex<Aside>,
     settled: Settled,
+}
+
+/// What workers lay aside instead of waiting for a batch of admissions to end.
+#[derive(Default)]
+struct Aside {
+    /// How many batches will look here before they end.
+    batches: usize,
+    ends: Vec<PlainEnd>,
+}
+
+/// The end of a run that frees its place, and nothing else.
+struct PlainEnd {
+    run: Arc<Run>,
+    at: DateTime<Utc>,
 }
 
 /// Whether a claimed run still runs here, from an earlier claim.
@@ -115,7 +131,18 @@ pub(crate) struct Registration<'a> {
 impl Dispatcher {
     /// Begins a batch of admissions.
     pub(crate) fn batch(&self) -> Batch<'_> {
-        Batch { table: self.table.lock(), replaced: Vec::new() }
+        self.aside.lock().batches += 1;
+        Batch { dispatcher: self, table: Some(self.table.lock()), replaced: Vec::new() }
+    }
+
+    /// Leaves the end of a run to a batch that has the table; says whether there is one.
+    fn lay_aside(&self, run: &Arc<Run>, at: DateTime<Utc>) -> bool {
+        let mut aside = self.aside.lock();
+        let is_taken = aside.batches > 0;
+        if is_taken {
+            aside.ends.push(PlainEnd { run: Arc::clone(run), at });
+        }
+        is_taken
     }
 
     /// Notes a claimed run as active.
@@ -306,14 +333,26 @@ fn own_run(scheduler: &Scheduler) -> Option<RunId> {
     current_run().filter(|context| context.scheduler() == Some(scheduler)).map(|run| run.run().id)
 }
 
-/// Admissions under one lock.
+/// Admissions under one lock. Runs that end meanwhile do not wait for it, where their ends are plain: the batch frees their
+/// places before it ends.
 pub(crate) struct Batch<'a> {
-    table: parking_lot::MutexGuard<'a, Table>,
+    dispatcher: &'a Dispatcher,
+    /// `None` once it has ended.
+    table: Option<parking_lot::MutexGuard<'a, Table>>,
     replaced: Vec<Replaced>,
 }
 
+/// What follows from a batch, once the table is free.
+#[derive(Default)]
+pub(crate) struct Followed {
+    /// These runs are to be stopped.
+    replaced: Vec<Replaced>,
+    /// Places became free.
+    released: Vec<(Released, Option<Arc<str>>)>,
+}
+
 /// A run in whose place another one comes. It is to be stopped once the table is free.
-pub(crate) enum Replaced {
+enum Replaced {
     /// It was handed over.
     Active(Arc<ExecutionData>),
     /// It waited for its next attempt.
@@ -342,44 +381,31 @@ impl Batch<'_> {
         let slot = (lane.index, job);
         let task = first.task().map(|task| &**task);
         let task_limit = task.and_then(Task::max_instances);
-        let task_full = task_limit.is_some_and(|limit| self.table.active_of(lane.index, task) >= limit);
-        let slots = self.table.jobs.entry(slot.clone()).or_default();
+        let Some(table) = self.table.as_deref_mut() else { return Admitted::Taken };
+        let task_full = task_limit.is_some_and(|limit| table.active_of(lane.index, task) >= limit);
+        let slots = table.jobs.entry(slot.clone()).or_default();
         let job_full = slots.unfinished() >= options.max_instances;
         if (job_full || task_full) && options.overlap == Overlap::Skip {
             let limit = if job_full { options.max_instances } else { task_limit.unwrap_or(1) };
             runs.for_each(Execution::forget);
-            self.table.forget_idle(&slot);
+            table.forget_idle(&slot);
             return Admitted::Skipped { limit };
         }
         if job_full && options.overlap == Overlap::CancelPrevious {
             let oldest = slots.rare().running.front().copied();
-            let replaced = oldest.and_then(|oldest| self.replace(oldest));
+            let replaced = oldest.and_then(|oldest| replace(table, oldest));
             self.replaced.extend(replaced);
         }
         for run in runs {
-            self.table.start_or_wait(&slot, run, now, ready);
+            table.start_or_wait(&slot, run, now, ready);
         }
         Admitted::Taken
     }
 
-    fn replace(&mut self, oldest: RunId) -> Option<Replaced> {
-        if let Some(execution) = self.table.take_retry(oldest) {
-            return Some(Replaced::Retrying(execution));
-        }
-        let active = self.table.active.get_mut(&oldest)?;
-        match &mut active.stage {
-            Stage::Held(told) if told.again.is_some() => {
-                told.again = None;
-                told.report.outcome = Outcome::Cancelled;
-                Some(Replaced::GivenUp(Box::new(told.report.clone())))
-            }
-            _ => Some(Replaced::Active(Arc::clone(&active.data))),
-        }
-    }
-
     /// Notes that a job's schedule ended. The event is told now when nothing of it is unfinished, else later.
     pub(crate) fn end_job(&mut self, lane: &Arc<Lane>, job: JobRef) -> Option<Event> {
-        match self.table.jobs.get_mut(&(lane.index, job.job_id.clone())) {
+        let table = self.table.as_deref_mut();
+        match table.and_then(|table| table.jobs.get_mut(&(lane.index, job.job_id.clone()))) {
             Some(slots) => {
                 slots.rare().ended = Some(job);
                 None
@@ -388,16 +414,59 @@ impl Batch<'_> {
         }
     }
 
-    /// Ends the batch; answers the runs that are to be stopped for it.
-    pub(crate) fn finish(self) -> Vec<Replaced> {
-        self.replaced
+    /// Ends the batch; answers what follows.
+    pub(crate) fn finish(mut self) -> Followed {
+        let released = self.end();
+        Followed { replaced: std::mem::take(&mut self.replaced), released }
+    }
+
+    /// Frees the places of runs that ended meanwhile, and the table.
+    fn end(&mut self) -> Vec<(Released, Option<Arc<str>>)> {
+        let Some(mut table) = self.table.take() else { return Vec::new() };
+        let ends = {
+            let mut aside = self.dispatcher.aside.lock();
+            aside.batches -= 1;
+            std::mem::take(&mut aside.ends)
+        };
+        let released = ends.iter().map(|end| table.release_plain(end.run.id, end.at));
+        let released = released.filter(|(released, alias)| !released.is_empty() || alias.is_some()).collect();
+        drop(table);
+        if !ends.is_empty() {
+            self.dispatcher.settled.notify_all();
+        }
+        released
+    }
+}
+
+impl Drop for Batch<'_> {
+    fn drop(&mut self) {
+        drop(self.end());
+    }
+}
+
+/// What is to be stopped in whose place another run comes.
+fn replace(table: &mut Table, oldest: RunId) -> Option<Replaced> {
+    if let Some(execution) = table.take_retry(oldest) {
+        return Some(Replaced::Retrying(execution));
+    }
+    let active = table.active.get_mut(&oldest)?;
+    match &mut active.stage {
+        Stage::Held(told) if told.again.is_some() => {
+            told.again = None;
+            told.report.outcome = Outcome::Cancelled;
+            Some(Replaced::GivenUp(Box::new(told.report.clone())))
+        }
+        _ => Some(Replaced::Active(Arc::clone(&active.data))),
     }
 }
 
 impl Scheduler {
-    /// Stops runs in whose place others come.
-    pub(crate) fn stop_replaced(&self, replaced: Vec<Replaced>) {
-        for replaced in replaced {
+    /// Does what follows from a batch: stops runs in whose place others come, and starts those that have a place now.
+    pub(crate) fn follow(&self, followed: Followed) {
+        for (released, backlogged) in followed.released {
+            self.go_on(released, backlogged);
+        }
+        for replaced in followed.replaced {
             match replaced {
                 Replaced::Active(data) => _ = self.stop(&data, CancelReason::Replaced),
                 Replaced::Retrying(execution) => execution.finish(Outcome::Cancelled),

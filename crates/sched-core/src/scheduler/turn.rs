@@ -12,7 +12,7 @@ use super::ahead::{Ahead, planned};
 use super::at_once::AtOnce;
 use super::backoff::Backoff;
 use super::commit::{Batch, Outcomes, Planned};
-use super::dispatch::Sink;
+use super::dispatch::{Followed, Sink};
 use super::driver::Wake;
 use super::lane::Lane;
 use super::settle::{Beside, settle, tell_removed_elsewhere};
@@ -40,7 +40,7 @@ const BACKLOG_PAUSE: Duration = Duration::from_millis(100);
 /// executor. It costs a call of the store.
 const QUEUE_PAUSE: Duration = Duration::from_secs(1);
 
-/// How many due jobs of a store in memory are claimed at once: few, so that the first run starts before the last is
+/// How many due jobs of a store in memory are claimed at once at first: few, so that the first run starts before the last is
 /// planned. Stores with round trips take whole batches.
 pub(super) const SMALL_BATCH: usize = 256;
 
@@ -50,6 +50,8 @@ pub(crate) struct Engine {
     pub(crate) delivery: Delivery,
     pub(crate) backoff: Backoff,
     pub(super) sink: Arc<dyn RunSink>,
+    /// How many jobs of a store in memory are claimed at once; more as long as more are due, up to a whole batch.
+    small_batch: usize,
     /// Plans whose commit failed, to be committed again.
     pub(super) uncommitted: Option<Batch>,
     pub(super) at_once: AtOnce,
@@ -79,6 +81,7 @@ impl Engine {
             delivery,
             backoff,
             sink,
+            small_batch: SMALL_BATCH,
             uncommitted: None,
             at_once: AtOnce::default(),
             beside: None,
@@ -205,7 +208,7 @@ impl Engine {
         let is_blocking = lane.store.traits().blocking;
         let limit = match is_blocking {
             true => self.options.claim_batch,
-            false => self.options.claim_batch.min(SMALL_BATCH),
+            false => self.options.claim_batch.min(self.small_batch),
         };
         let request = self.request(scheduler, now, limit);
         if let Some(fired) = self.fire_at_once(scheduler, lane, &request)? {
@@ -213,10 +216,11 @@ impl Engine {
         }
         let until = scheduler.inner.clock.monotonic() + self.options.lease;
         let claimed = lane.store.claim_due(&request)?;
+        let more = claimed.len() >= request.limit && !claimed.is_empty();
+        self.small_batch = if more { self.small_batch.saturating_mul(2) } else { SMALL_BATCH };
         if claimed.is_empty() {
             return Ok(Fired::default());
         }
-        let more = claimed.len() >= request.limit;
         let seed = scheduler.inner.seed;
         let planned: Vec<Planned> = claimed.into_iter().map(|claimed| planned(claimed, now, seed)).collect();
         if let Some(beside) = self.beside.as_ref().filter(|it| planned.iter().any(|due| it.touches(&due.job)))
@@ -295,7 +299,7 @@ impl Engine {
             }
         }
         let mut ready: Vec<Execution> = Vec::with_capacity(runs.len());
-        let mut replaced = Vec::new();
+        let mut followed = Followed::default();
         match self.delivery {
             Delivery::Direct => {
                 let mut batch = scheduler.inner.dispatcher.batch();
@@ -313,7 +317,7 @@ impl Engine {
                         told.later.extend(batch.end_job(lane, told.job_ref(&applied.job)));
                     }
                 }
-                replaced = batch.finish();
+                followed = batch.finish();
             }
             Delivery::Durable => outcomes.applied.iter().for_each(|applied| told.queued(applied)),
         }
@@ -322,7 +326,7 @@ impl Engine {
         // Queued before the runs are handed over, told after: a listener may wait for them, as shutdown does.
         scheduler.inner.events.enqueue(first);
         scheduler.submit(ready);
-        scheduler.stop_replaced(replaced);
+        scheduler.follow(followed);
         if self.delivery == Delivery::Durable {
             replace_queued(scheduler, lane, &outcomes.applied);
             self.start_committed(scheduler, lane, &outcomes, now);

@@ -71,12 +71,29 @@ impl RunSink for Sink {
             }
             table = dispatcher.table.lock();
         }
-        let alias = table.active.get(&run.id).filter(|_| !table.backlog.is_empty());
-        let alias = alias.map(|active| Arc::clone(&active.data.options().executor));
-        let released = table.release(run.id, now);
+        let (released, alias) = table.release_plain(run.id, now);
         drop(table);
         dispatcher.settled.notify_all();
         scheduler.go_on(released, alias);
+    }
+
+    /// Frees its place and nothing else, when nobody is told; and does not wait for a batch that has the table.
+    fn succeeded(&self, report: RunReport) {
+        let inner = &self.scheduler.inner;
+        if inner.events.wants(ENDED) {
+            return self.finished(report);
+        }
+        let (run, at) = (&report.run, report.finished_at);
+        log_outcome(&report);
+        let mut table = match inner.dispatcher.table.try_lock() {
+            Some(table) => table,
+            None if inner.dispatcher.lay_aside(run, at) => return,
+            None => inner.dispatcher.table.lock(),
+        };
+        let (released, backlogged) = table.release_plain(run.id, at);
+        drop(table);
+        inner.dispatcher.settled.notify_all();
+        self.scheduler.go_on(released, backlogged);
     }
 
     fn scheduler(&self) -> Option<&Scheduler> {
@@ -264,6 +281,9 @@ pub(crate) fn retrying(report: &RunReport, at: DateTime<Utc>) -> Event {
 impl Scheduler {
     /// What follows from a place that became free.
     pub(super) fn go_on(&self, released: Released, backlogged: Option<Arc<str>>) {
+        if released.is_empty() && backlogged.is_none() {
+            return;
+        }
         let Released { ready, for_task, for_key, event } = released;
         if let Some(event) = event {
             self.publish(event);

@@ -157,6 +157,12 @@ pub(super) struct Released {
     pub(super) event: Option<Event>,
 }
 
+impl Released {
+    pub(super) fn is_empty(&self) -> bool {
+        self.ready.is_none() && self.for_task.is_none() && self.for_key.is_none() && self.event.is_none()
+    }
+}
+
 impl Table {
     pub(super) fn active_of(&self, lane: u32, task: Option<&Task>) -> u32 {
         let crowd = task.and_then(|task| self.tasks.get(&(lane, task.shared_name())));
@@ -227,6 +233,15 @@ impl Table {
         Ok(execution)
     }
 
+    /// The same for a run whose end is plain, with the alias of its executor where runs wait for one.
+    pub(super) fn release_plain(&mut self, run: RunId, now: DateTime<Utc>) -> (Released, Option<Arc<str>>) {
+        let alias = match self.backlog.is_empty() {
+            true => None,
+            false => self.active.get(&run).map(|active| Arc::clone(&active.data.options().executor)),
+        };
+        (self.release(run, now), alias)
+    }
+
     /// Forgets a run that ended, and gives its place to the next that waits for it.
     pub(super) fn release(&mut self, run: RunId, now: DateTime<Utc>) -> Released {
         let Some(active) = self.active.remove(&run) else { return Released::default() };
@@ -244,6 +259,9 @@ impl Table {
         let (run, mut released) = (&active.data.run, Released::default());
         if let (None, Some(job_id)) = (&active.claimed, &run.job_id) {
             let slot = (active.lane, job_id.clone());
+            if self.free_plain(&slot, active) {
+                return released;
+            }
             if let Some(slots) = self.jobs.get_mut(&slot) {
                 slots.active = slots.active.saturating_sub(1);
                 if let Some(rare) = &mut slots.rare {
@@ -263,6 +281,20 @@ impl Table {
                 self.next_of(|table| &mut table.tasks, &(active.lane, Arc::clone(&run.task)), now);
         }
         released
+    }
+
+    /// Gives the place of a run back that shares no limit, of a job for which nothing else is to be done; says whether it was
+    /// one. It is what most ends are, so it looks the job up once.
+    fn free_plain(&mut self, slot: &JobSlot, active: &Active) -> bool {
+        if active.limited_task || active.data.options().concurrency_key.is_some() {
+            return false;
+        }
+        let Some(slots) = self.jobs.get_mut(slot).filter(|slots| slots.rare.is_none()) else { return false };
+        slots.active = slots.active.saturating_sub(1);
+        if slots.active == 0 {
+            self.jobs.remove(slot);
+        }
+        true
     }
 
     /// The job's next waiting run, if it has a place.
