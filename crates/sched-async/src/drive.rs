@@ -4,6 +4,7 @@ use std::future::{Future, pending, poll_fn};
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
+use std::time::Duration;
 
 use sched_core::{Driver, Error, Runtime, Wake};
 
@@ -48,8 +49,13 @@ impl<R: AsyncRuntime> Runtime for Loops<R> {
     }
 }
 
+/// How much earlier than a job is due its loop wakes: enough to claim and plan a burst of some thousand jobs. Timers of async
+/// runtimes are exact to a millisecond.
+const HEAD_START: Duration = Duration::from_millis(4);
+
 /// Drives a store's loop until the scheduler is shut down. Turns that may block are taken off the event loop.
 async fn drive<R: AsyncRuntime>(runtime: R, mut driver: Driver) {
+    driver.set_head_start(HEAD_START);
     loop {
         let wake = if driver.is_blocking() {
             let turn = move || {

@@ -409,7 +409,8 @@ impl Execution {
         };
         // A listener that is told here is part of the run, on whatever thread it ends: it may shut the scheduler down.
         let _entered = Entered::new(RunContext::new(Arc::clone(&shared), started_at.unwrap_or(finished_at)));
-        let is_free = shared.lease_end.load(Ordering::Acquire) == NO_LEASE && shared.options().timeout.is_none();
+        let is_free =
+            shared.lease_end.load(Ordering::Acquire) == NO_LEASE && shared.options().timeout.is_none();
         let is_plain = is_free && outcome.is_success();
         let report = RunReport { run, outcome, started_at, finished_at };
         match is_plain {

@@ -211,6 +211,10 @@ impl JobStore for MongoStore {
         self.call(|started| started.commit(commits, Some(wish)))
     }
 
+    fn writes_side_by_side(&self) -> bool {
+        true
+    }
+
     fn runs(&self) -> Option<&dyn RunQueue> {
         Some(self)
     }

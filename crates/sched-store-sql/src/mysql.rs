@@ -1,7 +1,8 @@
 //! MySQL and MariaDB: their connections and their transactions.
 //!
 //! A batch is one text in JSON, which the server reads as a table: the statement is the same for every size and prepared
-//! once. Neither server answers the rows of an update, so that those are read, locked, and then changed. Leases are
+//! once. The server takes long to read wide rows and to change what it joins, so where most is written the values are bound one
+//! by one, in parts of a few sizes. Neither server answers the rows of an update, so that those are read, locked, and then changed. Leases are
 //! judged by the server's clock; a fencing token comes from a row that counts. The statements are in `jobs` and `runs`.
 
 mod jobs;
@@ -32,6 +33,9 @@ const NOW: &str = "TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6))";
 /// How many bytes of a batch go into one statement, besides its last row. **Source**: MySQL, `max_allowed_packet`, which
 /// is at least 4 MiB by default; a batch is sent in hexadecimal digits.
 const MAX_PACKET: usize = 1 << 20;
+
+/// The sizes of the parts whose values are bound one by one; there is a statement for each.
+const PARTS: [usize; 4] = [128, 32, 8, 1];
 
 /// How long a start waits for another process that makes the tables, in seconds.
 const MIGRATION_PATIENCE: i64 = 60;
@@ -197,6 +201,24 @@ fn packets<T>(rows: &[T], size: impl Fn(&T) -> usize) -> Vec<&[T]> {
     parts
 }
 
+/// A batch in the largest parts for which there are statements.
+fn parts<T>(mut rows: &[T]) -> Vec<&[T]> {
+    let mut parts = Vec::new();
+    for size in PARTS {
+        while rows.len() >= size {
+            let (part, rest) = rows.split_at(size);
+            parts.push(part);
+            rows = rest;
+        }
+    }
+    parts
+}
+
+/// So many times the same, as a list.
+fn listed(what: &str, times: usize) -> String {
+    vec![what; times].join(", ")
+}
+
 /// Makes what is missing, or says what to do. Whoever comes at the same moment waits: a table's definition is no part of
 /// a transaction here.
 fn prepare(conn: &mut MysqlConnection, tables: &Tables, create: bool) -> Result<(), Fault> {
@@ -266,6 +288,15 @@ fn version(conn: &mut MysqlConnection, tables: &Tables) -> Result<i64, Fault> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_batch_is_parted_without_loss() {
+        let rows: Vec<usize> = (0..171).collect();
+        let parted = parts(&rows);
+        assert_eq!(parted.iter().map(|part| part.len()).collect::<Vec<_>>(), [128, 32, 8, 1, 1, 1]);
+        assert_eq!(parted.concat(), rows);
+        assert_eq!(listed("(?, 1)", 2), "(?, 1), (?, 1)");
+    }
 
     #[test]
     fn the_name_of_a_lock_is_short_enough_for_every_name_of_tables() {

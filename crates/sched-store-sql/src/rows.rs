@@ -29,7 +29,7 @@ pub(crate) mod run_state {
 }
 
 /// A cursor as columns.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct CursorColumns {
     pub(crate) next_run_time: Option<i64>,
     pub(crate) next_fire_time: Option<i64>,

@@ -6,7 +6,8 @@ CREATE TABLE IF NOT EXISTS {meta} (
 ) ENGINE = InnoDB;
 
 -- state: 0 scheduled, 1 paused, 2 finished, 3 suspended, 4 quarantined
--- claimed_until: 0 when not claimed. A row that keeps its length is changed in place, at half the cost: so claimed_by stays.
+-- claimed_until: 0 when not claimed; last_fire_time: the least number before the first. A row that keeps its length is changed
+-- in place, at half the cost: so claimed_by stays.
 CREATE TABLE IF NOT EXISTS {jobs} (
     seq BIGINT NOT NULL AUTO_INCREMENT PRIMARY KEY,
     id VARBINARY(2048) NOT NULL,
@@ -14,7 +15,7 @@ CREATE TABLE IF NOT EXISTS {jobs} (
     payload LONGBLOB NOT NULL,
     next_run_time BIGINT,
     next_fire_time BIGINT,
-    last_fire_time BIGINT,
+    last_fire_time BIGINT NOT NULL,
     status LONGTEXT CHARACTER SET utf8mb4 NOT NULL,
     state BIGINT NOT NULL,
     revision BIGINT NOT NULL,

@@ -1,14 +1,14 @@
 //! The statements about jobs.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use diesel::QueryResult;
 use diesel::result::{DatabaseErrorKind, Error as DieselError};
 use diesel::sql_types::{BigInt, Binary, Nullable, Text};
 
-use super::{BYTES, INT, NAME, Rows, batch, hex, packets, table};
+use super::{BYTES, INT, NAME, Rows, batch, hex, listed, packets, parts, table};
 use crate::backend::{Due, JobPage, JobStatements, Lease, Unreadable};
-use crate::rows::{CommitColumns, JobColumns, JobRow};
+use crate::rows::{CommitColumns, CursorColumns, JobColumns, JobRow};
 use crate::statement::{Bind, load};
 
 type JobTypes = (
@@ -24,7 +24,8 @@ type JobTypes = (
     Nullable<Text>,
 );
 
-const COLUMNS: &str = "j.seq, j.id, j.payload, j.next_run_time, j.next_fire_time, j.last_fire_time, j.status, \
+const COLUMNS: &str = "j.seq, j.id, j.payload, j.next_run_time, j.next_fire_time, \
+     NULLIF(j.last_fire_time, -9223372036854775808), j.status, \
      j.revision, j.token, j.quarantine";
 
 /// How often an insert is tried while others insert the same ids.
@@ -33,8 +34,13 @@ pub(super) const MAX_TRIES: usize = 5;
 /// Reads rows as they are, and not as they were when a caller's own transaction began.
 const LOCK: &str = "LOCK IN SHARE MODE";
 
-/// How many times as many due jobs a claim looks at as it takes: others that claim at the same moment take the first.
+/// How many times as many due jobs a claim looks at as it takes, when others who claim at the same moment have the first.
 const WINDOW: i64 = 4;
+
+/// The last fire time of a job that has not fired: a row that keeps its length is changed in place, at half the cost.
+fn last_or_never(last: Option<i64>) -> i64 {
+    last.unwrap_or(i64::MIN)
+}
 
 /// A row's state by its status.
 const STATE: &str =
@@ -58,7 +64,8 @@ fn job_table() -> String {
 fn job_batch(jobs: &[&JobColumns<'_>]) -> QueryResult<String> {
     let rows = jobs.iter().map(|columns| {
         let cursor = &columns.cursor;
-        let (run, fire, last) = (cursor.next_run_time, cursor.next_fire_time, cursor.last_fire_time);
+        let last = last_or_never(cursor.last_fire_time);
+        let (run, fire) = (cursor.next_run_time, cursor.next_fire_time);
         let (id, task, payload) = (columns.id(), columns.task(), hex(&columns.payload));
         (id, task, payload, columns.revision(), run, fire, last, &cursor.status, cursor.state)
     });
@@ -111,15 +118,28 @@ impl Rows<'_> {
     }
 
     fn insert_all(&mut self, jobs: &[&JobColumns<'_>]) -> QueryResult<()> {
-        let text = format!(
-            "INSERT INTO {{jobs}} (id, task, payload, revision, next_run_time, next_fire_time, last_fire_time, status, \
-             state) SELECT v.id, v.task, UNHEX(v.payload), v.revision, v.next_run_time, v.next_fire_time, \
-             v.last_fire_time, v.status, v.state FROM {}",
-            job_table()
-        );
-        packets(jobs, size)
-            .into_iter()
-            .try_for_each(|part| self.execute(&text, &[job_batch(part)?.as_str().into()]).map(drop))
+        packets(jobs, size).into_iter().flat_map(parts).try_for_each(|part| {
+            let text = format!(
+                "INSERT INTO {{jobs}} (id, task, payload, revision, next_run_time, next_fire_time, last_fire_time, status, \
+                 state) VALUES {}",
+                listed("(?, ?, ?, ?, ?, ?, ?, ?, ?)", part.len())
+            );
+            let binds = part.iter().flat_map(|columns| {
+                let cursor = &columns.cursor;
+                [
+                    columns.id().as_bytes().into(),
+                    columns.task().as_bytes().into(),
+                    columns.payload.as_slice().into(),
+                    columns.revision().into(),
+                    cursor.next_run_time.into(),
+                    cursor.next_fire_time.into(),
+                    last_or_never(cursor.last_fire_time).into(),
+                    cursor.status.as_str().into(),
+                    cursor.state.into(),
+                ]
+            });
+            self.execute(&text, &binds.collect::<Vec<Bind<'_>>>()).map(drop)
+        })
     }
 
     /// Removes the jobs of open claims; says of each claim whether it was open.
@@ -162,12 +182,61 @@ impl Rows<'_> {
         packets(commits, size).into_iter().try_for_each(|part| {
             let rows = part.iter().filter_map(|commit| {
                 let cursor = commit.cursor.as_ref()?;
-                let (run, fire, last) = (cursor.next_run_time, cursor.next_fire_time, cursor.last_fire_time);
+                let last = last_or_never(cursor.last_fire_time);
+                let (run, fire) = (cursor.next_run_time, cursor.next_fire_time);
                 Some((commit.seq, &commit.id, commit.token, run, fire, last, &cursor.status, cursor.state))
             });
             let rows = batch(&rows.collect::<Vec<_>>())?;
             self.execute(&update, &[rows.as_str().into()]).map(drop)
         })
+    }
+
+    /// Moves jobs on that all go to the same cursor.
+    fn move_alike(&mut self, commits: &[&CommitColumns]) -> QueryResult<()> {
+        let Some((token, cursor)) =
+            commits.first().and_then(|first| Some((first.token, first.cursor.as_ref()?)))
+        else {
+            return Ok(());
+        };
+        parts(commits).into_iter().try_for_each(|part| {
+            let text = format!(
+                "UPDATE {{jobs}} j FORCE INDEX (PRIMARY) SET j.next_run_time = ?, j.next_fire_time = ?, j.last_fire_time = ?, \
+                 j.status = ?, j.state = ?, j.token = ?, j.revision = j.revision + 1, j.claimed_until = 0 \
+                 WHERE j.seq IN ({})",
+                listed("?", part.len())
+            );
+            let mut binds: Vec<Bind<'_>> = vec![
+                cursor.next_run_time.into(),
+                cursor.next_fire_time.into(),
+                last_or_never(cursor.last_fire_time).into(),
+                cursor.status.as_str().into(),
+                cursor.state.into(),
+                token.into(),
+            ];
+            binds.extend(part.iter().map(|commit| Bind::from(commit.seq)));
+            self.execute(&text, &binds).map(drop)
+        })
+    }
+
+    /// Locks free jobs among the first `window` that are due; says also whether more may be due.
+    fn lock_first(&mut self, due: Due, window: i64) -> QueryResult<(Vec<JobRow>, bool)> {
+        let sql = self.sql(
+            "SELECT seq FROM {jobs} FORCE INDEX ({prefix}_jobs_due) WHERE next_run_time <= ? \
+             AND claimed_until < {now} ORDER BY next_run_time, id LIMIT ?",
+        );
+        let seqs: Vec<i64> = load::<BigInt, _, _>(self.conn, &sql, &[due.at.into(), window.into()])?;
+        if seqs.is_empty() {
+            return Ok((Vec::new(), false));
+        }
+        let is_more = i64::try_from(seqs.len()).is_ok_and(|found| found >= window);
+        let seqs = batch(&seqs.iter().map(|seq| [seq]).collect::<Vec<_>>())?;
+        let sql = self.sql(&format!(
+            "SELECT {COLUMNS} FROM {} STRAIGHT_JOIN {{jobs}} j FORCE INDEX (PRIMARY) ON j.seq = v.seq AND j.next_run_time <= ? \
+             AND j.claimed_until < {{now}} LIMIT ? FOR UPDATE SKIP LOCKED",
+            table(&[("seq", INT)])
+        ));
+        let binds = [seqs.as_str().into(), due.at.into(), due.limit.into()];
+        Ok((load::<JobTypes, _, _>(self.conn, &sql, &binds)?, is_more))
     }
 
     /// Says of each claim whether it is open; the rows of those that are, are locked.
@@ -179,6 +248,20 @@ impl Rows<'_> {
         );
         self.places(&select, &batch(&claims)?, commits.len())
     }
+}
+
+/// Commits by the cursor that they go to, when few of them differ, as those of jobs with one rhythm do: then a statement for
+/// each costs less than one that joins a table.
+fn alike<'c>(commits: &[&'c CommitColumns]) -> Option<Vec<Vec<&'c CommitColumns>>> {
+    let most = (commits.len() / 4).max(4);
+    let mut groups: HashMap<&CursorColumns, Vec<&CommitColumns>> = HashMap::new();
+    for commit in commits {
+        groups.entry(commit.cursor.as_ref()?).or_default().push(commit);
+        if groups.len() > most {
+            return None;
+        }
+    }
+    Some(groups.into_values().collect())
 }
 
 impl JobStatements for Rows<'_> {
@@ -340,23 +423,12 @@ impl JobStatements for Rows<'_> {
     /// Rows are looked at before they are locked, one by one: a search that locks keeps what it passes over, which is what
     /// others have claimed, and their commits would wait.
     fn lock_jobs(&mut self, due: Due) -> QueryResult<Vec<JobRow>> {
-        let sql = self.sql(
-            "SELECT seq FROM {jobs} FORCE INDEX ({prefix}_jobs_due) WHERE next_run_time <= ? \
-             AND claimed_until < {now} ORDER BY next_run_time, id LIMIT ?",
-        );
-        let window = due.limit.saturating_mul(WINDOW);
-        let seqs: Vec<i64> = load::<BigInt, _, _>(self.conn, &sql, &[due.at.into(), window.into()])?;
-        if seqs.is_empty() {
-            return Ok(Vec::new());
+        let (rows, is_more) = self.lock_first(due, due.limit)?;
+        let wanted = usize::try_from(due.limit).unwrap_or(usize::MAX);
+        match is_more && rows.len() < wanted {
+            true => Ok(self.lock_first(due, due.limit.saturating_mul(WINDOW))?.0),
+            false => Ok(rows),
         }
-        let seqs = batch(&seqs.iter().map(|seq| [seq]).collect::<Vec<_>>())?;
-        let sql = self.sql(&format!(
-            "SELECT {COLUMNS} FROM {} STRAIGHT_JOIN {{jobs}} j FORCE INDEX (PRIMARY) ON j.seq = v.seq AND j.next_run_time <= ? \
-             AND j.claimed_until < {{now}} LIMIT ? FOR UPDATE SKIP LOCKED",
-            table(&[("seq", INT)])
-        ));
-        let binds = [seqs.as_str().into(), due.at.into(), due.limit.into()];
-        load::<JobTypes, _, _>(self.conn, &sql, &binds)
     }
 
     fn quarantine_jobs(&mut self, rows: &[Unreadable]) -> QueryResult<()> {
@@ -410,9 +482,12 @@ impl JobStatements for Rows<'_> {
     fn advance_locked(&mut self, commits: &[&CommitColumns]) -> QueryResult<()> {
         let (stay, go): (Vec<_>, Vec<_>) =
             commits.iter().copied().partition(|commit: &&CommitColumns| commit.cursor.is_some());
-        if !stay.is_empty() {
-            let assigned = format!("{MOVED}, j.token = v.token");
-            self.move_jobs(&stay, &format!("ON j.seq = v.seq SET {assigned}"))?;
+        match alike(&stay) {
+            Some(groups) => groups.iter().try_for_each(|group| self.move_alike(group))?,
+            None => {
+                let assigned = format!("{MOVED}, j.token = v.token");
+                self.move_jobs(&stay, &format!("ON j.seq = v.seq SET {assigned}"))?;
+            }
         }
         if !go.is_empty() {
             let seqs = batch(&go.iter().map(|commit| [commit.seq]).collect::<Vec<_>>())?;

@@ -9,7 +9,7 @@ use diesel::result::{DatabaseErrorKind, Error as DieselError};
 use diesel::sql_types::{BigInt, Binary, Nullable, Text};
 
 use super::jobs::MAX_TRIES;
-use super::{BYTES, INT, NAME, Rows, batch, hex, packets, table};
+use super::{BYTES, INT, NAME, Rows, batch, hex, listed, packets, parts, table};
 use crate::backend::{Due, KnownTasks, Lease, RunPage, RunStatements, Unreadable, Wanted};
 use crate::rows::{EndedRun, Ending, Proof, RunColumns, RunRow, Then, Waiting};
 use crate::statement::{Bind, load};
@@ -91,37 +91,24 @@ fn waiting_columns() -> String {
 
 const RUN_COLUMNS: &str = "id, job_id, task, executor, priority, fire_time, scheduled_time, payload, max_instances, \
      task_max, limit_key, key_max, result_ttl";
-const RUN_VALUES: &str = "v.id, v.job_id, v.task, v.executor, v.priority, v.fire_time, v.scheduled_time, \
-     UNHEX(v.payload), v.max_instances, v.task_max, v.limit_key, v.key_max, v.result_ttl";
-
-/// The table of a batch of runs.
-fn run_table() -> String {
-    table(&[
-        ("id", NAME),
-        ("job_id", NAME),
-        ("task", NAME),
-        ("executor", NAME),
-        ("priority", INT),
-        ("fire_time", INT),
-        ("scheduled_time", INT),
-        ("payload", BYTES),
-        ("max_instances", INT),
-        ("task_max", INT),
-        ("limit_key", NAME),
-        ("key_max", INT),
-        ("result_ttl", INT),
-    ])
-}
-
-fn run_batch(runs: &[&RunColumns]) -> QueryResult<String> {
-    let rows = runs.iter().map(|run| {
-        let (job_id, task, executor) = (run.job_id(), run.task(), run.executor());
-        let (fire, start, payload) = (run.fire_time(), run.scheduled_time(), hex(&run.payload));
-        let (task_max, key, key_max) = (run.task_max(), run.limit_key(), run.key_max());
-        let (priority, most, ttl) = (run.run.priority, run.max_instances(), run.result_ttl());
-        (&run.id, job_id, task, executor, priority, fire, start, payload, most, task_max, key, key_max, ttl)
-    });
-    batch(&rows.collect::<Vec<_>>())
+/// The columns of a run that is queued.
+fn run_binds<'a>(run: &'a RunColumns) -> [Bind<'a>; 13] {
+    let bytes = |text: Option<&'a str>| Bind::Bytes(text.map(str::as_bytes));
+    [
+        run.id.as_bytes().into(),
+        bytes(run.job_id()),
+        run.task().as_bytes().into(),
+        run.executor().as_bytes().into(),
+        i64::from(run.run.priority).into(),
+        run.fire_time().into(),
+        run.scheduled_time().into(),
+        run.payload.as_slice().into(),
+        run.max_instances().into(),
+        run.task_max().into(),
+        bytes(run.limit_key()),
+        run.key_max().into(),
+        run.result_ttl().into(),
+    ]
 }
 
 /// The table of a batch of ids with tokens.
@@ -206,12 +193,47 @@ impl Rows<'_> {
     }
 
     fn delete_runs(&mut self, ids: &[&str]) -> QueryResult<()> {
-        let ids = id_batch(ids)?;
+        parts(ids).into_iter().try_for_each(|part| {
+            let text = format!(
+                "DELETE r FROM {{runs}} r FORCE INDEX (PRIMARY) WHERE r.id IN ({})",
+                listed("?", part.len())
+            );
+            let ids: Vec<Bind<'_>> = part.iter().map(|id| id.as_bytes().into()).collect();
+            self.execute(&text, &ids).map(drop)
+        })
+    }
+
+    /// Queues runs that are claimed already, all of which have to be new.
+    fn insert_claimed(&mut self, runs: &[&RunColumns], (owner, until): (&str, i64)) -> QueryResult<()> {
+        let row = format!("({}, 1, 1, 1, ?, ?)", listed("?", 13));
         let text = format!(
-            "DELETE r FROM {} STRAIGHT_JOIN {{runs}} r FORCE INDEX (PRIMARY) ON {IS_ROW}",
-            table(&[("id", NAME)])
+            "INSERT INTO {{runs}} ({RUN_COLUMNS}, state, attempt, token, owner, lease_until) VALUES {}",
+            listed(&row, runs.len())
         );
-        self.execute(&text, &[ids.as_str().into()]).map(drop)
+        let binds = runs.iter().flat_map(|run| {
+            let claim = [owner.as_bytes().into(), until.into()];
+            run_binds(run).into_iter().chain(claim)
+        });
+        self.execute(&text, &binds.collect::<Vec<Bind<'_>>>()).map(drop)
+    }
+
+    /// Queues those that are new of runs that are claimed already; says which. Neither server says which rows of an insert were
+    /// new.
+    fn insert_unknown(&mut self, runs: &[&RunColumns], claim: (&str, i64)) -> QueryResult<Vec<bool>> {
+        let mut tries = 0;
+        loop {
+            let known = self.known_runs(runs)?;
+            let new: Vec<&RunColumns> =
+                runs.iter().zip(&known).filter(|(_, known)| !**known).map(|(run, _)| *run).collect();
+            tries += 1;
+            let inserted = if new.is_empty() { Ok(()) } else { self.insert_claimed(&new, claim) };
+            match inserted {
+                Err(DieselError::DatabaseError(DatabaseErrorKind::UniqueViolation, _))
+                    if tries < MAX_TRIES => {}
+                Err(error) => return Err(error),
+                Ok(()) => return Ok(known.into_iter().map(|known| !known).collect()),
+            }
+        }
     }
 
     /// A time to live that goes beyond the latest time never ends.
@@ -298,40 +320,31 @@ impl Rows<'_> {
 
 impl RunStatements for Rows<'_> {
     fn insert_runs(&mut self, runs: &[&RunColumns]) -> QueryResult<()> {
-        let text = format!(
-            "INSERT INTO {{runs}} ({RUN_COLUMNS}) SELECT {RUN_VALUES} FROM {} ON DUPLICATE KEY UPDATE attempt = attempt",
-            run_table()
-        );
-        packets(runs, |run| run.payload.len())
-            .into_iter()
-            .try_for_each(|part| self.execute(&text, &[run_batch(part)?.as_str().into()]).map(drop))
+        let row = format!("({})", listed("?", 13));
+        packets(runs, |run| run.payload.len()).into_iter().flat_map(parts).try_for_each(|part| {
+            let text = format!(
+                "INSERT INTO {{runs}} ({RUN_COLUMNS}) VALUES {} ON DUPLICATE KEY UPDATE attempt = attempt",
+                listed(&row, part.len())
+            );
+            let binds: Vec<Bind<'_>> = part.iter().flat_map(|run| run_binds(run)).collect();
+            self.execute(&text, &binds).map(drop)
+        })
     }
 
     /// Neither server says which rows of an insert were new.
     fn insert_claimed_runs(&mut self, runs: &[&RunColumns], lease: Lease<'_>) -> QueryResult<Vec<bool>> {
-        let text = format!(
-            "INSERT INTO {{runs}} ({RUN_COLUMNS}, state, attempt, token, owner, lease_until) \
-             SELECT {RUN_VALUES}, 1, 1, 1, ?, {{now}} + ? FROM {}",
-            run_table()
-        );
-        let mut tries = 0;
-        loop {
-            let known = self.known_runs(runs)?;
-            let new: Vec<&RunColumns> =
-                runs.iter().zip(&known).filter(|(_, known)| !**known).map(|(run, _)| *run).collect();
-            tries += 1;
-            let inserted = packets(&new, |run| run.payload.len()).into_iter().try_for_each(|part| {
-                let rows = run_batch(part)?;
-                let binds = [lease.owner.into(), lease.micros.into(), rows.as_str().into()];
-                self.execute(&text, &binds).map(drop)
+        let until = self.number("SELECT {now} + ?", &[lease.micros.into()])?.ok_or(DieselError::NotFound)?;
+        let claim = (lease.owner, until);
+        let mut new = Vec::with_capacity(runs.len());
+        for part in packets(runs, |run| run.payload.len()).into_iter().flat_map(parts) {
+            new.extend(match self.insert_claimed(part, claim) {
+                Err(DieselError::DatabaseError(DatabaseErrorKind::UniqueViolation, _)) => {
+                    self.insert_unknown(part, claim)?
+                }
+                inserted => inserted.map(|()| vec![true; part.len()])?,
             });
-            match inserted {
-                Err(DieselError::DatabaseError(DatabaseErrorKind::UniqueViolation, _))
-                    if tries < MAX_TRIES => {}
-                Err(error) => return Err(error),
-                Ok(()) => return Ok(known.into_iter().map(|known| !known).collect()),
-            }
         }
+        Ok(new)
     }
 
     fn unfinished_runs(&mut self, job_ids: &[&str]) -> QueryResult<Vec<(String, i64)>> {

@@ -61,6 +61,7 @@ pub enum StoreCall {
 pub struct FaultyStore {
     inner: Arc<dyn JobStore>,
     blocking: bool,
+    side_by_side: bool,
     state: Mutex<State>,
 }
 
@@ -87,13 +88,19 @@ enum Fault {
 impl FaultyStore {
     /// A store that does what `inner` does.
     pub fn new(inner: Arc<dyn JobStore>) -> Arc<Self> {
-        Arc::new(Self { inner, blocking: true, state: Mutex::default() })
+        let side_by_side = inner.writes_side_by_side();
+        Arc::new(Self { inner, blocking: true, side_by_side, state: Mutex::default() })
+    }
+
+    /// The same, which says that it is faster with two calls at once.
+    pub fn side_by_side(inner: Arc<dyn JobStore>) -> Arc<Self> {
+        Arc::new(Self { inner, blocking: true, side_by_side: true, state: Mutex::default() })
     }
 
     /// The same, which waits no more than `inner` does, and says so.
     pub fn as_quick_as(inner: Arc<dyn JobStore>) -> Arc<Self> {
-        let blocking = inner.traits().blocking;
-        Arc::new(Self { inner, blocking, state: Mutex::default() })
+        let (blocking, side_by_side) = (inner.traits().blocking, inner.writes_side_by_side());
+        Arc::new(Self { inner, blocking, side_by_side, state: Mutex::default() })
     }
 
     /// From now on every call takes so long, beside what it does.
@@ -251,7 +258,7 @@ impl JobStore for FaultyStore {
     }
 
     fn writes_side_by_side(&self) -> bool {
-        self.inner.writes_side_by_side()
+        self.side_by_side
     }
 
     fn runs(&self) -> Option<&dyn RunQueue> {

@@ -96,6 +96,10 @@ impl Trigger for Every {
         }
         Some(Arc::new(Self { anchor: Some(at), ..self.clone() }))
     }
+
+    fn is_quick(&self) -> bool {
+        true
+    }
 }
 
 impl fmt::Display for Every {

@@ -63,7 +63,7 @@ impl Client {
 
     /// The same with work that has steps, between which nothing else happens at the server. It is told that the server will
     /// undo it; then there is no answer.
-    fn transact<T>(&self, work: impl FnOnce(&World, bool) -> Option<T>) -> Result<T, Error> {
+    fn transact<T>(&self, work: impl FnOnce(&Arc<World>, bool) -> Option<T>) -> Result<T, Error> {
         let world = self.alive()?;
         let (fault, there, back) = world.with(|hub, now| {
             hub.watch.health[self.process].waits_since = Some(now);
@@ -273,12 +273,26 @@ impl JobStore for Client {
                 plan(world.with(|hub, now| hub.server.clone().claim_due(request, now)));
                 return None;
             }
-            let claimed = world.with(|hub, now| {
-                let claimed = hub.server.claim_due(request, now);
-                hub.watch.jobs_claimed(self.process, request, &claimed, now);
-                claimed
-            });
+            let mutation = world.with(|hub, _| hub.mutation);
+            let claimed = match mutation {
+                Some(Mutation::AtOnceLocksNothing) => {
+                    let seen = world.with(|hub, now| hub.server.clone().claim_due(request, now));
+                    world.pass(self.process, TimeDelta::milliseconds(40));
+                    seen
+                }
+                _ => world.with(|hub, now| {
+                    let claimed = hub.server.claim_due(request, now);
+                    hub.watch.jobs_claimed(self.process, request, &claimed, now);
+                    claimed
+                }),
+            };
             let PlannedCommits { commits, wish } = plan(claimed);
+            if mutation == Some(Mutation::WrapperAnswersUndone) && world.with(|hub, _| hub.random.chance(200))
+            {
+                return Some(
+                    commits.iter().map(|_| (Committed::Applied { skipped: Vec::new() }, None)).collect(),
+                );
+            }
             Some(world.with(|hub, now| self.commit_there(hub, now, commits, wish.as_ref())))
         })?;
         Ok(Some(self.note_claims(answers)))

@@ -135,6 +135,10 @@ mutations! {
     WrapperForgetsToRenew;
     /// The wrapper says that a commit was applied and does not pass it on, now and then.
     WrapperDropsCommits;
+    /// Jobs are claimed and committed in one write that the server undoes, and it is answered as if it had not.
+    WrapperAnswersUndone;
+    /// Jobs that are claimed and committed in one write are not locked meanwhile.
+    AtOnceLocksNothing;
     /// A run starts without a look at the end of its lease: its scheduler's clock stands still meanwhile.
     BeginIgnoresLease;
     /// The driver sleeps ten times as long as it was told.

@@ -135,7 +135,8 @@ impl Server {
         let JobCommit { claim, advance, runs } = commit;
         let (any, none) = (self.is(Mutation::CommitAcceptsStaleToken), self.is(Mutation::CommitNeedsNoClaim));
         let Some(row) = self.jobs.get_mut(&claim.id) else { return Committed::Stale };
-        let ours = row.lease.as_ref().is_some_and(|lease| lease.token == claim.token.0);
+        let blind = self.mutation == Some(Mutation::AtOnceLocksNothing) && row.lease.is_none();
+        let ours = blind || row.lease.as_ref().is_some_and(|lease| lease.token == claim.token.0);
         if !(ours || any || none) {
             return Committed::Stale;
         }
