@@ -55,7 +55,10 @@ const HEAD_START: Duration = Duration::from_millis(4);
 
 /// Drives a store's loop until the scheduler is shut down. Turns that may block are taken off the event loop.
 async fn drive<R: AsyncRuntime>(runtime: R, mut driver: Driver) {
-    driver.set_head_start(HEAD_START);
+    // It waits for a turn or a start that is under way, which may wait for a server where the store does.
+    if !driver.is_blocking() {
+        driver.set_head_start(HEAD_START);
+    }
     loop {
         let wake = if driver.is_blocking() {
             let turn = move || {

@@ -3,6 +3,7 @@
 #[cfg(not(any(feature = "sqlite", feature = "postgres", feature = "mysql")))]
 compile_error!("sched-store-sql needs a database: enable its feature `sqlite`, `postgres` or `mysql`");
 
+mod at_once;
 mod backend;
 mod claim;
 mod config;

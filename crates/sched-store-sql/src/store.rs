@@ -3,10 +3,8 @@
 //! Jobs are encoded before a transaction begins and decoded after it has ended, so that the database is held for as
 //! short as possible. The statements themselves belong to the databases.
 
-use std::collections::hash_map::RandomState;
 use std::collections::{HashMap, HashSet};
 use std::fmt;
-use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,8 +14,8 @@ use parking_lot::{Mutex, RwLock};
 use sched_core::codec::{Codec, from_micros, to_micros};
 use sched_core::{
     Advance, Claim, ClaimRequest, ClaimedJob, Committed, ConflictPolicy, Error, ErrorKind, FencingToken,
-    Inserted, Job, JobCommit, JobCounts, JobFilter, JobId, JobState, JobStore, PlannedCommits, Planner,
-    RunQueue, RunWish, StoreContext, StoreTraits, StoredJob,
+    Inserted, Job, JobCommit, JobCounts, JobFilter, JobId, JobState, JobStore, Planner, RunQueue, RunWish,
+    StoreContext, StoreTraits, StoredJob,
 };
 
 use crate::backend::{
@@ -309,7 +307,7 @@ impl SqlStore {
         }
     }
 
-    fn encode_commit(&self, commit: JobCommit, is_wanted: bool) -> Result<CommitColumns, Error> {
+    pub(crate) fn encode_commit(&self, commit: JobCommit, is_wanted: bool) -> Result<CommitColumns, Error> {
         let JobCommit { claim, advance, runs } = commit;
         let runs = runs.into_iter().map(|run| RunColumns::encode(&self.codec, run));
         let runs = runs.collect::<Result<Vec<_>, _>>()?;
@@ -356,7 +354,11 @@ impl SqlStore {
     }
 
     /// The jobs of claimed rows, in order, and what of them does not decode.
-    fn decode_claimed(&self, started: &Started, mut rows: Vec<JobRow>) -> (Vec<ClaimedJob>, Vec<Unreadable>) {
+    pub(crate) fn decode_claimed(
+        &self,
+        started: &Started,
+        mut rows: Vec<JobRow>,
+    ) -> (Vec<ClaimedJob>, Vec<Unreadable>) {
         rows.sort_unstable_by(|left, right| left.place().cmp(&right.place()));
         let mut unreadable = Vec::new();
         let mut claimed = Vec::with_capacity(rows.len());
@@ -375,62 +377,9 @@ impl SqlStore {
         }
         (claimed, unreadable)
     }
-
-    /// Encodes what was planned of claimed jobs, to be written under a token that no claim ever had.
-    fn encode_planned(&self, mut claimed: HashSet<JobId>, planned: PlannedCommits) -> Result<Writing, Error> {
-        let PlannedCommits { commits, wish } = planned;
-        let wanted = |at: usize| wish.as_ref().and_then(|wish| wish.wanted.get(at)).copied().unwrap_or(false);
-        let token = unclaimed_token();
-        let encode = |(at, commit): (usize, JobCommit)| {
-            if !claimed.remove(&commit.claim.id) {
-                let message = format!("job \"{}\" was not claimed for this commit", commit.claim.id);
-                return Err(Error::new(ErrorKind::InvalidJob, message));
-            }
-            Ok(CommitColumns { token, ..self.encode_commit(commit, wanted(at))? })
-        };
-        let commits = commits.into_iter().enumerate().map(encode).collect::<Result<_, Error>>()?;
-        Ok(Writing { commits, answers: Vec::new() })
-    }
 }
 
-/// What is written when jobs are claimed and committed at once, and what became of it.
-#[derive(Default)]
-struct Writing {
-    commits: Vec<CommitColumns>,
-    answers: Vec<Answer>,
-}
-
-impl Writing {
-    fn write(&mut self, rows: &mut dyn Statements, lease: Option<Lease<'_>>) -> Result<(), Fault> {
-        let commits: Vec<&CommitColumns> = self.commits.iter().collect();
-        if !commits.is_empty() {
-            self.answers = rows.commit_locked(&commits, lease)?;
-        }
-        Ok(())
-    }
-
-    /// Whether it was committed, though its answer was lost: all of it was or nothing, so one row is proof enough. That a job
-    /// is gone is none.
-    fn was_made(&mut self, rows: &mut dyn Statements) -> Result<bool, Fault> {
-        let commits: Vec<&CommitColumns> = self.commits.iter().collect();
-        let mut answers = vec![Answer::Stale; commits.len()];
-        read_back(rows, &commits, &mut answers)?;
-        let is_proof = |(commit, answer): (&&CommitColumns, &Answer)| {
-            *answer != Answer::Stale && (commit.cursor.is_some() || !commit.runs.is_empty())
-        };
-        let is_made = commits.iter().zip(&answers).any(is_proof);
-        self.answers = answers;
-        Ok(is_made)
-    }
-}
-
-/// A token that is no claim's, so that a row shows who committed it. Those of claims are counted, and greater than zero.
-fn unclaimed_token() -> i64 {
-    let random = RandomState::new().build_hasher().finish();
-    -1 - (random >> 2).cast_signed()
-}
-
-fn committed(commits: &[CommitColumns], answers: Vec<Answer>) -> Vec<Committed> {
+pub(crate) fn committed(commits: &[CommitColumns], answers: Vec<Answer>) -> Vec<Committed> {
     let committed = commits.iter().zip(answers).map(|(commit, answer)| match (answer, &commit.runs[..]) {
         (Answer::Stale, _) => Committed::Stale,
         (Answer::Claimed, [run, ..]) => Committed::Claimed(run.run.id),
@@ -604,32 +553,7 @@ impl JobStore for SqlStore {
         request: &ClaimRequest,
         plan: &mut Planner<'_>,
     ) -> Result<Option<Vec<Committed>>, Error> {
-        let started = self.started()?;
-        let due = due_of(request);
-        if request.limit == 0 || started.is_idle(|rows| Ok(rows.is_job_due(due)?))? {
-            return Ok(Some(Vec::new()));
-        }
-        let (mut writing, mut quarantined) = (Writing::default(), 0);
-        started.run(Access::Change, |rows, tried| {
-            if tried == Try::AfterUnknown && writing.was_made(rows)? {
-                return Ok(());
-            }
-            let (claimed, unreadable) = self.decode_claimed(&started, rows.lock_jobs(due)?);
-            quarantined = unreadable.len();
-            if !unreadable.is_empty() {
-                rows.quarantine_jobs(&unreadable)?;
-            }
-            let ids: HashSet<JobId> = claimed.iter().map(|claimed| claimed.job.id().clone()).collect();
-            let planned = plan(claimed);
-            let wish = planned.wish.as_ref().map(|wish| (Arc::clone(&wish.owner), lease_micros(wish.lease)));
-            let lease = wish.as_ref().map(|(owner, micros)| Lease { owner, micros: *micros });
-            writing = self.encode_planned(ids, planned)?;
-            writing.write(rows, lease)
-        })?;
-        if quarantined > 0 {
-            tracing::warn!(jobs = quarantined, "jobs that do not decode were quarantined");
-        }
-        Ok(Some(committed(&writing.commits, writing.answers)))
+        self.commit_at_once(request, plan).map(Some)
     }
 
     /// SQLite has one writer at a time.
@@ -722,7 +646,7 @@ fn vanished(id: &str) -> Fault {
 
 /// Tells stale commits from those that an earlier try has made: a row keeps the token of the claim that it was committed
 /// under.
-fn read_back(
+pub(crate) fn read_back(
     rows: &mut dyn Statements,
     commits: &[&CommitColumns],
     answers: &mut [Answer],

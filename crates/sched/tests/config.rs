@@ -265,13 +265,16 @@ fn an_unknown_alias_of_a_trigger_is_told_with_a_near_one() {
 fn options_of_the_engine_from_code_win_over_the_dictionary() {
     let runtime = Arc::new(ManualRuntime::new());
     let scheduler = Scheduler::builder()
-        .config(json!({ "timezone": "UTC", "delivery": "direct", "claim_batch": 5 }))
-        .with(|config| config.delivery(Delivery::Durable))
+        .config(json!({ "timezone": "UTC", "delivery": "direct", "claim_batch": 1 }))
+        // The batch is as large as without any configuration: it is set all the same.
+        .with(|config| config.delivery(Delivery::Durable).claim_batch(1_000))
         .executor("default", HeldExecutor::default())
         .build()
         .unwrap();
     scheduler.start_on(Arc::clone(&runtime) as Arc<_>, StartMode::Running).unwrap();
-    scheduler.add_job(Job::call(|| ()).id("a")).unwrap();
+    for id in ["a", "b"] {
+        scheduler.add_job(Job::call(|| ()).id(id)).unwrap();
+    }
     runtime.step();
-    assert_eq!(scheduler.get_runs(&RunFilter::default(), None).unwrap().len(), 1, "the run has a row");
+    assert_eq!(scheduler.get_runs(&RunFilter::default(), None).unwrap().len(), 2, "the runs have rows");
 }

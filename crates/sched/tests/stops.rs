@@ -129,18 +129,18 @@ fn queue(scheduler: &Scheduler) -> Result<(), Error> {
     let scheduler = scheduler.clone();
     thread::spawn(move || {
         for command in std::io::stdin().lines().map_while(Result::ok) {
-            let (scheduler, how) = (
-                scheduler.clone(),
-                match command.as_str() {
-                    "wait" => Shutdown::Wait,
-                    "limit" => Shutdown::WaitFor(Duration::from_millis(200)),
-                    _ => Shutdown::Now,
-                },
-            );
-            thread::spawn(move || match scheduler.shutdown(how) {
+            let how = match command.as_str() {
+                "wait" => Shutdown::Wait,
+                "limit" => Shutdown::WaitFor(Duration::from_millis(200)),
+                _ => Shutdown::Now,
+            };
+            let shut_down = scheduler.clone();
+            thread::spawn(move || match shut_down.shutdown(how) {
                 Ok(()) => say("shut down"),
                 Err(error) => say(&format!("refused: {:?}", error.kind())),
             });
+            // What is ordered next comes after this one has begun.
+            until(|| !scheduler.is_running());
         }
         // The test is gone.
         process::exit(1);

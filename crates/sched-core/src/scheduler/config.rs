@@ -7,7 +7,7 @@ use chrono_tz::Tz;
 use serde_json::Value;
 
 use super::file::Parts;
-use super::state::{EngineOptions, State, StoreEntry};
+use super::state::{EngineSettings, State, StoreEntry};
 use crate::broker::EventBroker;
 use crate::config::{BuildContext, Section, expand};
 use crate::executor::Executor;
@@ -24,7 +24,7 @@ pub struct SchedulerConfig {
     executors: Vec<(Arc<str>, Arc<dyn Executor>)>,
     defaults: JobSettings,
     timezone: Option<Tz>,
-    engine: EngineOptions,
+    engine: EngineSettings,
     broker: Option<Arc<dyn EventBroker>>,
     identity: Option<Arc<str>>,
     jobs: Vec<Draft>,
@@ -119,35 +119,35 @@ impl SchedulerConfig {
     /// The longest pause before a failed job store is tried again; 10 s when not given, and at least 1 ms.
     #[must_use]
     pub fn retry_interval(mut self, interval: Duration) -> Self {
-        self.engine.retry_interval = interval.max(Duration::from_millis(1));
+        self.engine.retry_interval = Some(interval.max(Duration::from_millis(1)));
         self
     }
 
     /// At most this many due jobs are claimed in one turn; 1,000 when not given.
     #[must_use]
     pub fn claim_batch(mut self, limit: usize) -> Self {
-        self.engine.claim_batch = limit.max(1);
+        self.engine.claim_batch = Some(limit.max(1));
         self
     }
 
     /// Queued runs are claimed only while fewer runs than this are unfinished; 10,000 when not given.
     #[must_use]
     pub fn max_concurrent_runs(mut self, limit: usize) -> Self {
-        self.engine.max_concurrent_runs = limit.max(1);
+        self.engine.max_concurrent_runs = Some(limit.max(1));
         self
     }
 
     /// The longest sleep of a loop while anything is scheduled or its store is shared; 10 s when not given.
     #[must_use]
     pub fn poll_interval(mut self, interval: Duration) -> Self {
-        self.engine.poll_interval = interval.max(Duration::from_millis(1));
+        self.engine.poll_interval = Some(interval.max(Duration::from_millis(1)));
         self
     }
 
     /// What it does in a fleet; everything when not given.
     #[must_use]
     pub fn role(mut self, role: Role) -> Self {
-        self.engine.role = role;
+        self.engine.role = Some(role);
         self
     }
 
@@ -169,7 +169,7 @@ impl SchedulerConfig {
     /// taken for these. It has to be longer than the longest stall of machine, network and store together.
     #[must_use]
     pub fn lease_duration(mut self, lease: Duration) -> Self {
-        self.engine.lease = lease.clamp(Duration::from_millis(10), Duration::from_secs(86_400));
+        self.engine.lease = Some(lease.clamp(Duration::from_millis(10), Duration::from_secs(86_400)));
         self
     }
 
@@ -211,7 +211,7 @@ impl SchedulerConfig {
         state.executors = self.executors;
         state.defaults = Arc::new(Defaults::new(self.defaults));
         state.timezone = self.timezone.unwrap_or_else(time::local_timezone);
-        state.engine = self.engine;
+        state.engine = self.engine.resolve();
         state.broker = self.broker;
         self.jobs
     }
@@ -229,30 +229,25 @@ impl std::fmt::Debug for SchedulerConfig {
     }
 }
 
-fn read_engine(section: &mut Section<'_>) -> EngineOptions {
-    let mut engine = EngineOptions::default();
-    let mut duration = |key, place: &mut Duration| {
+fn read_engine(section: &mut Section<'_>) -> EngineSettings {
+    let mut engine = EngineSettings::default();
+    let mut duration = |key, place: &mut Option<Duration>| {
         match section.duration(key) {
             Some(Duration::ZERO) => section.fault(key, "expected a positive duration"),
-            Some(value) => *place = value,
-            None => {}
+            value => *place = value,
         };
     };
     duration("jobstore_retry_interval", &mut engine.retry_interval);
     duration("poll_interval", &mut engine.poll_interval);
     duration("lease_duration", &mut engine.lease);
-    if let Some(count) = section.count("claim_batch", 1_000_000) {
-        engine.claim_batch = count;
-    }
-    if let Some(count) = section.count("max_concurrent_runs", 10_000_000) {
-        engine.max_concurrent_runs = count;
-    }
+    engine.claim_batch = section.count("claim_batch", 1_000_000);
+    engine.max_concurrent_runs = section.count("max_concurrent_runs", 10_000_000);
     let words = ["direct", "at_most_once", "durable"];
     engine.delivery = read_word(section, "delivery", &words, |word| match word {
         "at_most_once" => Some(Delivery::Direct),
         other => Delivery::from_word(other),
     });
-    engine.role = read_word(section, "role", Role::WORDS, Role::from_word).unwrap_or_default();
+    engine.role = read_word(section, "role", Role::WORDS, Role::from_word);
     if let Some(mut history) = section.section("run_history") {
         let count = history.integer_in("max_count", 0, i64::from(u32::MAX));
         engine.keep_runs = count.and_then(|count| usize::try_from(count).ok());

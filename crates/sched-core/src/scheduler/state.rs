@@ -67,26 +67,46 @@ impl Default for EngineOptions {
     }
 }
 
-impl EngineOptions {
-    /// These options where they differ from the defaults, else those of `base`.
+/// The engine's options as far as they are given.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct EngineSettings {
+    pub(crate) claim_batch: Option<usize>,
+    pub(crate) lease: Option<Duration>,
+    pub(crate) retry_interval: Option<Duration>,
+    pub(crate) poll_interval: Option<Duration>,
+    pub(crate) max_concurrent_runs: Option<usize>,
+    pub(crate) delivery: Option<Delivery>,
+    pub(crate) role: Option<Role>,
+    pub(crate) keep_runs: Option<usize>,
+}
+
+impl EngineSettings {
+    /// What is given here, else what `base` gives.
     pub(crate) fn over(self, base: Self) -> Self {
-        fn pick<T: PartialEq>(own: T, default: &T, base: T) -> T {
-            if own == *default { base } else { own }
-        }
-        let default = Self::default();
         Self {
-            claim_batch: pick(self.claim_batch, &default.claim_batch, base.claim_batch),
-            lease: pick(self.lease, &default.lease, base.lease),
-            retry_interval: pick(self.retry_interval, &default.retry_interval, base.retry_interval),
-            poll_interval: pick(self.poll_interval, &default.poll_interval, base.poll_interval),
-            max_concurrent_runs: pick(
-                self.max_concurrent_runs,
-                &default.max_concurrent_runs,
-                base.max_concurrent_runs,
-            ),
+            claim_batch: self.claim_batch.or(base.claim_batch),
+            lease: self.lease.or(base.lease),
+            retry_interval: self.retry_interval.or(base.retry_interval),
+            poll_interval: self.poll_interval.or(base.poll_interval),
+            max_concurrent_runs: self.max_concurrent_runs.or(base.max_concurrent_runs),
             delivery: self.delivery.or(base.delivery),
-            role: pick(self.role, &default.role, base.role),
+            role: self.role.or(base.role),
             keep_runs: self.keep_runs.or(base.keep_runs),
+        }
+    }
+
+    /// The options, with defaults for what is not given.
+    pub(crate) fn resolve(self) -> EngineOptions {
+        let default = EngineOptions::default();
+        EngineOptions {
+            claim_batch: self.claim_batch.unwrap_or(default.claim_batch),
+            lease: self.lease.unwrap_or(default.lease),
+            retry_interval: self.retry_interval.unwrap_or(default.retry_interval),
+            poll_interval: self.poll_interval.unwrap_or(default.poll_interval),
+            max_concurrent_runs: self.max_concurrent_runs.unwrap_or(default.max_concurrent_runs),
+            delivery: self.delivery,
+            role: self.role.unwrap_or(default.role),
+            keep_runs: self.keep_runs,
         }
     }
 }
