@@ -1,5 +1,6 @@
 //! What the engine does with a store that claims, plans and commits in one write, and with one that writes side by side.
 #![cfg(all(feature = "sql", feature = "thread", feature = "memory"))]
+#![expect(clippy::expect_used, reason = "a test: what fails, panics")]
 
 use std::collections::BTreeMap;
 use std::fmt;
