@@ -2,7 +2,7 @@
 //!
 //! A batch is one text in JSON, which the server reads as a table: the statement is the same for every size and prepared
 //! once. The server takes long to read wide rows and to change what it joins, so where most is written the values are bound one
-//! by one, in parts of a few sizes. Neither server answers the rows of an update, so that those are read, locked, and then changed. Leases are
+//! by one, in a statement that is made for it. Neither server answers the rows of an update, so that those are read, locked, and then changed. Leases are
 //! judged by the server's clock; a fencing token comes from a row that counts. The statements are in `jobs` and `runs`.
 
 mod jobs;
@@ -24,7 +24,7 @@ use crate::config::{Config, Times};
 use crate::error::Fault;
 use crate::pool::{Client, Connections, SILENCE};
 use crate::schema::{Dialect, Tables, VERSION};
-use crate::statement::{Bind, execute, load, number};
+use crate::statement::{Bind, execute, execute_once, load, number};
 use crate::url::{Location, Server};
 
 /// The server's time in microseconds, whatever the session's time zone is.
@@ -34,8 +34,8 @@ const NOW: &str = "TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(6))";
 /// is at least 4 MiB by default; a batch is sent in hexadecimal digits.
 const MAX_PACKET: usize = 1 << 20;
 
-/// The sizes of the parts whose values are bound one by one; there is a statement for each.
-const PARTS: [usize; 4] = [128, 32, 8, 1];
+/// How many rows' values are bound one by one in one statement. A server takes 65,535 values.
+const MOST_ROWS: usize = 2_000;
 
 /// How long a start waits for another process that makes the tables, in seconds.
 const MIGRATION_PATIENCE: i64 = 60;
@@ -121,6 +121,12 @@ impl Rows<'_> {
         execute(self.conn, &sql, binds)
     }
 
+    /// Runs a statement about rows whose values are bound one by one.
+    fn execute_wide(&mut self, text: &str, binds: &[Bind<'_>]) -> QueryResult<usize> {
+        let sql = self.sql(text);
+        execute_once(self.conn, &sql, binds)
+    }
+
     fn number(&mut self, text: &str, binds: &[Bind<'_>]) -> QueryResult<Option<i64>> {
         let sql = self.sql(text);
         number(self.conn, &sql, binds)
@@ -201,17 +207,9 @@ fn packets<T>(rows: &[T], size: impl Fn(&T) -> usize) -> Vec<&[T]> {
     parts
 }
 
-/// A batch in the largest parts for which there are statements.
-fn parts<T>(mut rows: &[T]) -> Vec<&[T]> {
-    let mut parts = Vec::new();
-    for size in PARTS {
-        while rows.len() >= size {
-            let (part, rest) = rows.split_at(size);
-            parts.push(part);
-            rows = rest;
-        }
-    }
-    parts
+/// A batch in parts that one statement each can bind.
+fn parts<T>(rows: &[T]) -> Vec<&[T]> {
+    rows.chunks(MOST_ROWS).collect()
 }
 
 /// So many times the same, as a list.
@@ -291,9 +289,9 @@ mod tests {
 
     #[test]
     fn a_batch_is_parted_without_loss() {
-        let rows: Vec<usize> = (0..171).collect();
+        let rows: Vec<usize> = (0..2 * MOST_ROWS + 1).collect();
         let parted = parts(&rows);
-        assert_eq!(parted.iter().map(|part| part.len()).collect::<Vec<_>>(), [128, 32, 8, 1, 1, 1]);
+        assert_eq!(parted.iter().map(|part| part.len()).collect::<Vec<_>>(), [MOST_ROWS, MOST_ROWS, 1]);
         assert_eq!(parted.concat(), rows);
         assert_eq!(listed("(?, 1)", 2), "(?, 1), (?, 1)");
     }

@@ -132,7 +132,17 @@ where
     C: Connection,
     for<'a> Statement<'a, ()>: ExecuteDsl<C>,
 {
-    ExecuteDsl::execute(Statement { sql, binds, columns: PhantomData::<()> }, conn)
+    ExecuteDsl::execute(Statement { sql, binds, is_kept: true, columns: PhantomData::<()> }, conn)
+}
+
+/// The same for a statement whose text is seldom the same: it is not kept.
+#[cfg(feature = "mysql")]
+pub(crate) fn execute_once<C>(conn: &mut C, sql: &str, binds: &[Bind<'_>]) -> QueryResult<usize>
+where
+    C: Connection,
+    for<'a> Statement<'a, ()>: ExecuteDsl<C>,
+{
+    ExecuteDsl::execute(Statement { sql, binds, is_kept: false, columns: PhantomData::<()> }, conn)
 }
 
 /// Runs a statement and takes its rows, whose columns have the types `Columns`.
@@ -144,7 +154,7 @@ pub(crate) fn load<'a, Columns, Row, C>(
 where
     Statement<'a, Columns>: LoadQuery<'a, C, Row>,
 {
-    Statement { sql, binds, columns: PhantomData::<Columns> }.internal_load(conn)?.collect()
+    Statement { sql, binds, is_kept: true, columns: PhantomData::<Columns> }.internal_load(conn)?.collect()
 }
 
 /// Runs a statement whose only column is a number, and takes its first row.
@@ -160,6 +170,8 @@ where
 pub(crate) struct Statement<'a, Columns> {
     sql: &'a str,
     binds: &'a [Bind<'a>],
+    /// Whether it is prepared once for each connection.
+    is_kept: bool,
     columns: PhantomData<Columns>,
 }
 
@@ -168,6 +180,9 @@ where
     for<'v> Bind<'v>: Value<DB>,
 {
     fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, DB>) -> QueryResult<()> {
+        if !self.is_kept {
+            out.unsafe_to_cache_prepared();
+        }
         let mut parts = self.sql.split('?');
         out.push_sql(parts.next().unwrap_or_default());
         for (bind, part) in self.binds.iter().zip(parts) {

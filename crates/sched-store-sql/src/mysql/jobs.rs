@@ -138,7 +138,7 @@ impl Rows<'_> {
                     cursor.state.into(),
                 ]
             });
-            self.execute(&text, &binds.collect::<Vec<Bind<'_>>>()).map(drop)
+            self.execute_wide(&text, &binds.collect::<Vec<Bind<'_>>>()).map(drop)
         })
     }
 
@@ -214,7 +214,7 @@ impl Rows<'_> {
                 token.into(),
             ];
             binds.extend(part.iter().map(|commit| Bind::from(commit.seq)));
-            self.execute(&text, &binds).map(drop)
+            self.execute_wide(&text, &binds).map(drop)
         })
     }
 

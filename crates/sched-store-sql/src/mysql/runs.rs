@@ -199,7 +199,7 @@ impl Rows<'_> {
                 listed("?", part.len())
             );
             let ids: Vec<Bind<'_>> = part.iter().map(|id| id.as_bytes().into()).collect();
-            self.execute(&text, &ids).map(drop)
+            self.execute_wide(&text, &ids).map(drop)
         })
     }
 
@@ -214,7 +214,7 @@ impl Rows<'_> {
             let claim = [owner.as_bytes().into(), until.into()];
             run_binds(run).into_iter().chain(claim)
         });
-        self.execute(&text, &binds.collect::<Vec<Bind<'_>>>()).map(drop)
+        self.execute_wide(&text, &binds.collect::<Vec<Bind<'_>>>()).map(drop)
     }
 
     /// Queues those that are new of runs that are claimed already; says which. Neither server says which rows of an insert were
@@ -327,7 +327,7 @@ impl RunStatements for Rows<'_> {
                 listed(&row, part.len())
             );
             let binds: Vec<Bind<'_>> = part.iter().flat_map(|run| run_binds(run)).collect();
-            self.execute(&text, &binds).map(drop)
+            self.execute_wide(&text, &binds).map(drop)
         })
     }
 
