@@ -120,9 +120,10 @@ pub trait RunSink: Send + Sync {
     fn timed(&self, run: &Arc<Run>, timeout: Duration) {
         let _ = (run, timeout);
     }
-    /// The run is over. Called exactly once for every execution.
+    /// The run is over. For every execution this or [`succeeded`](Self::succeeded) is called, exactly once.
     fn finished(&self, report: RunReport);
-    /// The same, called instead for a run that succeeded and had neither a claim nor a time limit.
+    /// The run is over: it succeeded, and had neither a claim nor a time limit. It is [`finished`](Self::finished) unless a sink
+    /// makes less of it.
     fn succeeded(&self, report: RunReport) {
         self.finished(report);
     }

@@ -438,6 +438,9 @@ pub trait JobStore: fmt::Debug + Send + Sync + 'static {
     /// [`commit_and_claim`](Self::commit_and_claim) do in two. There is an answer for each commit. `None`, by default: the
     /// store cannot do it, and planned nothing.
     ///
+    /// **Errors**: besides those of a commit, [`InvalidJob`](crate::ErrorKind::InvalidJob) when a job is committed that was not
+    /// handed out; then nothing is written.
+    ///
     /// The tokens of these claims mean nothing. `plan` may be asked again when the store has to begin anew; then only what it
     /// said last counts. It must call neither the store nor anything that may, and be quick.
     fn claim_and_commit(

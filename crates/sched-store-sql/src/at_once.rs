@@ -83,18 +83,24 @@ impl Writing {
         Ok(())
     }
 
-    /// Whether it was committed, though its answer was lost: all of it was or nothing, so one row is proof enough. That a job
-    /// is gone is none.
+    /// Whether it was committed, though its answer was lost: all of it was or nothing, so one row with the token, or one of its
+    /// runs, is proof enough. That a job is gone is none, and neither is a fire time that has a row: others may have been
+    /// there since.
     fn was_made(&mut self, rows: &mut dyn Statements) -> Result<bool, Fault> {
         let commits: Vec<&CommitColumns> = self.commits.iter().collect();
         let mut answers = vec![Answer::Stale; commits.len()];
         read_back(rows, &commits, &mut answers)?;
-        let is_proof = |(commit, answer): (&&CommitColumns, &Answer)| {
-            *answer != Answer::Stale && (commit.cursor.is_some() || !commit.runs.is_empty())
+        let has_token = |(commit, answer): (&&CommitColumns, &Answer)| {
+            commit.cursor.is_some() && *answer != Answer::Stale
         };
-        let is_made = commits.iter().zip(&answers).any(is_proof);
+        let has_row = commits.iter().zip(&answers).any(has_token);
         self.answers = answers;
-        Ok(is_made)
+        if has_row {
+            return Ok(true);
+        }
+        let runs: Vec<&str> =
+            commits.iter().flat_map(|commit| &commit.runs).map(|run| run.id.as_str()).collect();
+        Ok(!runs.is_empty() && !rows.run_states(&runs)?.is_empty())
     }
 }
 

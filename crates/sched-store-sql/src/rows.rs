@@ -12,6 +12,9 @@ use sched_core::{
     StoreContext,
 };
 
+#[cfg(any(feature = "sqlite", feature = "mysql"))]
+use crate::statement::Bind;
+
 /// The states of a job as numbers.
 pub(crate) mod job_state {
     pub(crate) const SCHEDULED: i64 = 0;
@@ -144,6 +147,27 @@ pub(crate) struct RunColumns {
 }
 
 impl RunColumns {
+    /// The values of a run that is queued, with names as the database takes them: id, job, task, executor, priority, fire and
+    /// scheduled time, payload, instances of the job, of the task, key and its limit, time to live of the result.
+    #[cfg(any(feature = "sqlite", feature = "mysql"))]
+    pub(crate) fn binds<'a>(&'a self, name: impl Fn(Option<&'a str>) -> Bind<'a>) -> [Bind<'a>; 13] {
+        [
+            name(Some(&self.id)),
+            name(self.job_id()),
+            name(Some(self.task())),
+            name(Some(self.executor())),
+            i64::from(self.run.priority).into(),
+            self.fire_time().into(),
+            self.scheduled_time().into(),
+            self.payload.as_slice().into(),
+            self.max_instances().into(),
+            self.task_max().into(),
+            name(self.limit_key()),
+            self.key_max().into(),
+            self.result_ttl().into(),
+        ]
+    }
+
     /// A run of any length: that of a job is as long as the job allows.
     ///
     /// **Errors**: [`InvalidJob`](ErrorKind::InvalidJob) for a closure.

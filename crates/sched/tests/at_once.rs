@@ -3,20 +3,18 @@
 #![expect(clippy::expect_used, reason = "a test: what fails, panics")]
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
-use chrono::{DateTime, Utc};
 use sched::prelude::*;
-use sched::{Delivery, Error, ErrorKind, Event, JobStore, Trigger};
+use sched::{Delivery, Error, ErrorKind, Event, JobStore};
 use sched_executor_thread::DebugExecutor;
 use sched_store_memory::MemoryStore;
 use sched_store_sql::SqlStore;
 use sched_testkit::jobs::{FixedTrigger, noon_plus};
 use sched_testkit::scheduler::{Every, Fixture, NOTE, World};
 use sched_testkit::{FaultyStore, StoreCall};
-use serde_json::Value;
 
 /// A store in SQLite, in memory.
 fn sqlite() -> Arc<dyn JobStore> {
@@ -80,71 +78,84 @@ fn a_lost_answer_of_direct_delivery_runs_nothing_twice() -> Result<(), Error> {
     Ok(())
 }
 
-/// A trigger that says nothing of how quick it is.
-#[derive(Debug)]
-struct Unknown(FixedTrigger);
-
-impl fmt::Display for Unknown {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-impl Trigger for Unknown {
-    fn next_fire_time(
-        &self,
-        previous: Option<DateTime<Utc>>,
-        now: DateTime<Utc>,
-    ) -> Result<Option<DateTime<Utc>>, Error> {
-        self.0.next_fire_time(previous, now)
-    }
-
-    fn alias(&self) -> &str {
-        "fixed"
-    }
-
-    fn to_config(&self) -> Value {
-        self.0.to_config()
-    }
-}
-
-/// A trigger that may be slow is never asked while jobs are locked, and holds nobody up.
+/// A trigger that may be slow is asked between two writes, and holds nobody up that is not.
 #[test]
 fn a_slow_trigger_is_asked_between_two_writes() -> Result<(), Error> {
-    let times = || FixedTrigger::new([noon_plus(5), noon_plus(6)]);
-    let store = FaultyStore::new(Arc::new(MemoryStore::new()));
+    let store = FaultyStore::new(sqlite());
     let world = world_on(&store, Delivery::Durable)?;
-    world.add(Job::task(NOTE).id("slow").trigger(Unknown(times())))?;
-    world.add(Job::task(NOTE).id("quick").trigger(times()))?;
+    world.add(Job::task(NOTE).id("slow").trigger(Every::seconds(5).slowly()))?;
+    world.run_for(6);
+    let alone = (store.calls(StoreCall::ClaimDue), store.calls(StoreCall::Commit));
+    assert!(alone.0 > 0 && alone.1 == 1, "{alone:?}");
+    for number in 0..3 {
+        world.add(Job::task(NOTE).id(format!("quick-{number}")).trigger(Every::seconds(5)))?;
+    }
     world.run_for(10);
-    assert_eq!(world.fired(), [5, 5, 6, 6]);
-    assert!(store.calls(StoreCall::ClaimDue) > 0 && store.calls(StoreCall::Commit) > 0);
+    assert_eq!(world.fired(), [5, 10, 11, 11, 11, 15, 16, 16, 16]);
     Ok(())
 }
 
-/// Many ends are written beside the next claims. A job whose last run is among them is not taken for busy.
+/// Among jobs that are due together those with quick triggers take one write, and only the others two.
+#[test]
+fn what_is_quick_does_not_wait_for_what_is_slow() -> Result<(), Error> {
+    let store = FaultyStore::new(sqlite());
+    let world = world_on(&store, Delivery::Durable)?;
+    world.add(Job::task(NOTE).id("a").trigger(Every::seconds(5)))?;
+    world.add(Job::task(NOTE).id("b").trigger(Every::seconds(5).slowly()))?;
+    let (scheduler, moved) = (world.scheduler.clone(), Arc::new(AtomicUsize::new(0)));
+    let seen = Arc::clone(&moved);
+    store.before(StoreCall::Commit, move || {
+        let next = |id| scheduler.get_job(id).ok().flatten().and_then(|job| job.next_run_time());
+        let is_moved = (next("a"), next("b")) == (Some(noon_plus(10)), Some(noon_plus(5)));
+        seen.store(usize::from(is_moved), Ordering::SeqCst);
+    });
+    world.run_for(6);
+    assert_eq!((world.fired(), store.calls(StoreCall::Commit)), (vec![5, 5], 1));
+    assert_eq!(moved.load(Ordering::SeqCst), 1, "the quick one had moved on before");
+    Ok(())
+}
+
+/// Waits until something holds, or for a moment: then it never will.
+fn for_a_moment(holds: impl Fn() -> bool) {
+    let end = Instant::now() + Duration::from_millis(50);
+    while !holds() && Instant::now() < end {
+        std::thread::yield_now();
+    }
+}
+
+/// Many ends are written beside the next claims, on a thread of their own. A job whose last run is among them is not taken for
+/// busy, however long that takes.
 #[test]
 fn ends_that_are_written_beside_claims_keep_no_job_from_its_next_run() -> Result<(), Error> {
     const JOBS: usize = 200;
-    let stores: [fn() -> Arc<dyn JobStore>; 2] = [sqlite, || Arc::new(MemoryStore::new())];
-    for make in stores {
+    let in_one = (StoreCall::ClaimAndCommit, sqlite as fn() -> Arc<dyn JobStore>);
+    let in_two = (StoreCall::Commit, (|| Arc::new(MemoryStore::new())) as fn() -> Arc<dyn JobStore>);
+    for (write, make) in [in_one, in_two] {
         let store = FaultyStore::side_by_side(make());
         let world = world_on(&store, Delivery::Durable)?;
         for number in 0..JOBS {
             let trigger = FixedTrigger::new([noon_plus(5), noon_plus(6), noon_plus(7)]);
             world.add(Job::task(NOTE).id(format!("job-{number:03}")).trigger(trigger))?;
         }
+        let beside = Arc::new(AtomicUsize::new(0));
         world.clock.advance(Duration::from_secs(5));
-        for _ in 0..2 {
-            // The runs are over by the end of this step, and their rows are written in the next, when all are due again.
-            world.runtime.step();
-            world.clock.advance(Duration::from_secs(1));
-        }
+        // While the first runs are committed all jobs fall due again: the next turn writes the ends beside that.
+        let clock = world.clock.clone();
+        store.before(write, move || drop(clock.advance(Duration::from_secs(1))));
+        let (writes, seen) = (Arc::downgrade(&store), Arc::clone(&beside));
+        store.before(StoreCall::Finish, move || {
+            let thread = std::thread::current();
+            let is_apart = thread.name().is_some_and(|name| name.starts_with("sched-settle-"));
+            seen.fetch_add(usize::from(is_apart), Ordering::SeqCst);
+            let Some(store) = writes.upgrade() else { return };
+            let written = store.calls(write);
+            for_a_moment(|| store.calls(write) > written);
+        });
         world.run_for(60);
+        assert_eq!(beside.load(Ordering::SeqCst), 1, "on a thread of their own");
         let mut runs: BTreeMap<i64, usize> = BTreeMap::new();
         world.fired().into_iter().for_each(|time| *runs.entry(time).or_default() += 1);
         assert_eq!(runs, BTreeMap::from([(5, JOBS), (6, JOBS), (7, JOBS)]));
-        assert!(world.recorder.words_of(&["limited"]).is_empty(), "{:?}", world.recorder.words());
         let limited = |event: &Event| matches!(event, Event::JobMaxInstances { .. });
         assert!(!world.recorder.events().iter().any(limited), "no job is taken for busy");
     }

@@ -13,7 +13,6 @@ use super::lane::Lane;
 use super::queued::Wishes;
 use super::turn::{Engine, Fired};
 use crate::Error;
-use crate::policy::Delivery;
 use crate::store::{ClaimRequest, ClaimedJob, PlannedCommits};
 
 /// How long the plans of a batch may take. What is left then is due as before.
@@ -45,8 +44,7 @@ impl Engine {
         let until = clock.monotonic() + self.options.lease;
         let (mut found, mut has_slow) = (0, false);
         let Self { options, delivery, is_queue_clear, beside, uncommitted, .. } = self;
-        let is_possible = *delivery == Delivery::Durable && *is_queue_clear;
-        let wishes = Wishes { options, is_possible };
+        let wishes = Wishes::new(options, *delivery, *is_queue_clear);
         let answers = lane.store.claim_and_commit(request, &mut |claimed: Vec<ClaimedJob>| {
             let begun = clock.monotonic();
             found = claimed.len();

@@ -490,3 +490,65 @@ impl fmt::Debug for Inner {
         f.debug_struct("Inner").field("identity", &self.identity).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::executor::RunSink;
+    use crate::job::JobSettings;
+    use crate::task::Args;
+
+    struct Deaf;
+
+    impl RunSink for Deaf {
+        fn now(&self) -> DateTime<Utc> {
+            DateTime::UNIX_EPOCH
+        }
+
+        fn started(&self, _: &Arc<Run>) {}
+
+        fn finished(&self, _: RunReport) {}
+    }
+
+    fn execution() -> Execution {
+        let at = DateTime::UNIX_EPOCH;
+        let (store, task) = (Arc::from("default"), Task::new("task", |_, _| ()));
+        let run = Run {
+            id: RunId::at(1),
+            job_id: None,
+            store,
+            task: task.shared_name(),
+            fire_time: at,
+            scheduled_time: at,
+            attempt: 1,
+        };
+        let options = Arc::new(JobSettings::default().resolve());
+        Execution::new(Arc::new(run), Arc::new(task), Args::default(), options, Arc::new(Deaf))
+    }
+
+    #[test]
+    fn an_end_that_comes_while_a_batch_has_the_table_frees_its_place_with_the_batch() {
+        let at = DateTime::UNIX_EPOCH;
+        let ends: [fn(Batch<'_>); 2] = [|batch| drop(batch.finish()), |batch| drop(batch)];
+        for end in ends {
+            let (dispatcher, execution) = (Dispatcher::default(), execution());
+            let data = Arc::clone(execution.data().unwrap());
+            let run = Arc::clone(&data.run);
+            let active = Active {
+                data,
+                since: at,
+                lane: 0,
+                claimed: None,
+                limited_task: false,
+                deadline: None,
+                stage: Stage::Running,
+            };
+            dispatcher.table.lock().active.insert(run.id, active);
+            assert!(!dispatcher.lay_aside(&run, at), "nobody would look");
+            let batch = dispatcher.batch();
+            assert!(dispatcher.lay_aside(&run, at), "and it does not wait for the table");
+            end(batch);
+            assert_eq!((dispatcher.active_count(), dispatcher.lay_aside(&run, at)), (0, false));
+        }
+    }
+}

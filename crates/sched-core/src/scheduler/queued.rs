@@ -79,12 +79,6 @@ impl Engine {
         Ok(full || unsettled)
     }
 
-    /// What decides which runs are claimed as they are committed.
-    pub(super) fn wishes(&self) -> Wishes<'_> {
-        let Self { options, delivery, is_queue_clear, .. } = self;
-        Wishes { options, is_possible: *delivery == Delivery::Durable && *is_queue_clear }
-    }
-
     /// Starts the runs that were claimed as they were committed.
     pub(super) fn start_committed(
         &self,
@@ -198,12 +192,16 @@ impl Engine {
 /// are held back by no limit but their job's.
 #[derive(Clone, Copy)]
 pub(super) struct Wishes<'a> {
-    pub(super) options: &'a EngineOptions,
+    options: &'a EngineOptions,
     /// Whether runs are queued, and nothing waits before them.
-    pub(super) is_possible: bool,
+    is_possible: bool,
 }
 
-impl Wishes<'_> {
+impl<'a> Wishes<'a> {
+    pub(super) fn new(options: &'a EngineOptions, delivery: Delivery, is_queue_clear: bool) -> Self {
+        Self { options, is_possible: delivery == Delivery::Durable && is_queue_clear }
+    }
+
     pub(super) fn wish(self, scheduler: &Scheduler, planned: &[Planned]) -> Option<RunWish> {
         let is_running = || scheduler.inner.state.read().phase == SchedulerState::Running;
         if !self.is_possible || !self.options.role.runs() || !is_running() {

@@ -103,13 +103,14 @@ impl Engine {
             (writing.map(thread::ScopedJoinHandle::join), worked)
         });
         self.beside = None;
-        match written {
-            Ok(Ok(written)) => tell_ends(scheduler, lane, written?),
+        let settled = match written {
+            Ok(Ok(written)) => written.map(|written| tell_ends(scheduler, lane, written)),
             Ok(Err(panic)) => resume_unwind(panic),
             // There was no thread for it.
-            Err(_) => settle(scheduler, lane)?,
-        }
-        worked.unwrap_or_else(|panic| resume_unwind(panic))?;
+            Err(_) => settle(scheduler, lane),
+        };
+        let worked = worked.unwrap_or_else(|panic| resume_unwind(panic));
+        settled.and(worked)?;
         Ok(true)
     }
 }

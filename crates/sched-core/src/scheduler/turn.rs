@@ -15,6 +15,7 @@ use super::commit::{Batch, Outcomes, Planned};
 use super::dispatch::{Followed, Sink};
 use super::driver::Wake;
 use super::lane::Lane;
+use super::queued::Wishes;
 use super::settle::{Beside, settle, tell_removed_elsewhere};
 use super::state::{EngineOptions, SchedulerState};
 use super::told::{AppliedPlan, Told, run_id};
@@ -228,7 +229,8 @@ impl Engine {
             // Else they would seem to run still.
             beside.wait();
         }
-        let wish = self.wishes().wish(scheduler, &planned);
+        let wishes = Wishes::new(&self.options, self.delivery, self.is_queue_clear);
+        let wish = wishes.wish(scheduler, &planned);
         let batch = Batch { planned, at: now, until, is_wanted: wish.is_some(), is_at_once: false };
         let commits = batch.commits(self.delivery);
         if !is_blocking && self.delivery == Delivery::Direct {

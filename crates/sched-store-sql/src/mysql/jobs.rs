@@ -191,6 +191,16 @@ impl Rows<'_> {
         })
     }
 
+    /// Deletes rows that the transaction has locked.
+    fn delete_locked(&mut self, seqs: impl Iterator<Item = i64>) -> QueryResult<()> {
+        let seqs = batch(&seqs.map(|seq| [seq]).collect::<Vec<_>>())?;
+        let text = format!(
+            "DELETE j FROM {} STRAIGHT_JOIN {{jobs}} j FORCE INDEX (PRIMARY) ON j.seq = v.seq",
+            table(&[("seq", INT)])
+        );
+        self.execute(&text, &[seqs.as_str().into()]).map(drop)
+    }
+
     /// Moves jobs on that all go to the same cursor.
     fn move_alike(&mut self, commits: &[&CommitColumns]) -> QueryResult<()> {
         let Some((token, cursor)) =
@@ -250,14 +260,16 @@ impl Rows<'_> {
     }
 }
 
-/// Commits by the cursor that they go to, when few of them differ, as those of jobs with one rhythm do: then a statement for
-/// each costs less than one that joins a table.
+/// To how many cursors the jobs of a batch go, at most, that are moved by a statement for each: it is much faster than one that
+/// joins a table, but a turn makes a bounded number of round trips.
+const MOST_CURSORS: usize = 4;
+
+/// Commits by the cursor that they go to, when few of them differ, as those of jobs with one rhythm do.
 fn alike<'c>(commits: &[&'c CommitColumns]) -> Option<Vec<Vec<&'c CommitColumns>>> {
-    let most = (commits.len() / 4).max(4);
     let mut groups: HashMap<&CursorColumns, Vec<&CommitColumns>> = HashMap::new();
     for commit in commits {
         groups.entry(commit.cursor.as_ref()?).or_default().push(commit);
-        if groups.len() > most {
+        if groups.len() > MOST_CURSORS {
             return None;
         }
     }
@@ -330,12 +342,7 @@ impl JobStatements for Rows<'_> {
     fn remove_jobs(&mut self, ids: &[&str]) -> QueryResult<Vec<String>> {
         let found = self.find_jobs(ids, true)?;
         if !found.is_empty() {
-            let seqs = batch(&found.iter().map(|row| [row.seq]).collect::<Vec<_>>())?;
-            let text = format!(
-                "DELETE j FROM {} STRAIGHT_JOIN {{jobs}} j FORCE INDEX (PRIMARY) ON j.seq = v.seq",
-                table(&[("seq", INT)])
-            );
-            self.execute(&text, &[seqs.as_str().into()])?;
+            self.delete_locked(found.iter().map(|row| row.seq))?;
         }
         Ok(found.into_iter().map(|row| row.id).collect())
     }
@@ -490,12 +497,7 @@ impl JobStatements for Rows<'_> {
             }
         }
         if !go.is_empty() {
-            let seqs = batch(&go.iter().map(|commit| [commit.seq]).collect::<Vec<_>>())?;
-            let text = format!(
-                "DELETE j FROM {} STRAIGHT_JOIN {{jobs}} j FORCE INDEX (PRIMARY) ON j.seq = v.seq",
-                table(&[("seq", INT)])
-            );
-            self.execute(&text, &[seqs.as_str().into()])?;
+            self.delete_locked(go.iter().map(|commit| commit.seq))?;
         }
         Ok(())
     }

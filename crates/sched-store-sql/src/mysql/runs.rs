@@ -91,24 +91,9 @@ fn waiting_columns() -> String {
 
 const RUN_COLUMNS: &str = "id, job_id, task, executor, priority, fire_time, scheduled_time, payload, max_instances, \
      task_max, limit_key, key_max, result_ttl";
-/// The columns of a run that is queued.
-fn run_binds<'a>(run: &'a RunColumns) -> [Bind<'a>; 13] {
-    let bytes = |text: Option<&'a str>| Bind::Bytes(text.map(str::as_bytes));
-    [
-        run.id.as_bytes().into(),
-        bytes(run.job_id()),
-        run.task().as_bytes().into(),
-        run.executor().as_bytes().into(),
-        i64::from(run.run.priority).into(),
-        run.fire_time().into(),
-        run.scheduled_time().into(),
-        run.payload.as_slice().into(),
-        run.max_instances().into(),
-        run.task_max().into(),
-        bytes(run.limit_key()),
-        run.key_max().into(),
-        run.result_ttl().into(),
-    ]
+/// The columns of a run that is queued, whose names are bytes here.
+fn run_binds(run: &RunColumns) -> [Bind<'_>; 13] {
+    run.binds(|name| Bind::Bytes(name.map(str::as_bytes)))
 }
 
 /// The table of a batch of ids with tokens.

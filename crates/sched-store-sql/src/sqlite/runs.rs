@@ -133,25 +133,6 @@ impl Rows<'_> {
     }
 }
 
-/// The columns of a run that is queued.
-fn binds_of<'a>(run: &'a RunColumns) -> [Bind<'a>; 13] {
-    [
-        run.id.as_str().into(),
-        run.job_id().into(),
-        run.task().into(),
-        run.executor().into(),
-        i64::from(run.run.priority).into(),
-        run.fire_time().into(),
-        run.scheduled_time().into(),
-        run.payload.as_slice().into(),
-        run.max_instances().into(),
-        run.task_max().into(),
-        run.limit_key().into(),
-        run.key_max().into(),
-        run.result_ttl().into(),
-    ]
-}
-
 impl RunStatements for Rows<'_> {
     fn insert_runs(&mut self, runs: &[&RunColumns]) -> QueryResult<()> {
         let sql = self.tables.sql(
@@ -159,7 +140,7 @@ impl RunStatements for Rows<'_> {
              max_instances, task_max, limit_key, key_max, result_ttl) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) \
              ON CONFLICT DO NOTHING",
         );
-        runs.iter().try_for_each(|run| execute(self.conn, &sql, &binds_of(run)).map(drop))
+        runs.iter().try_for_each(|run| execute(self.conn, &sql, &run.binds(Bind::Text)).map(drop))
     }
 
     fn insert_claimed_runs(&mut self, runs: &[&RunColumns], lease: Lease<'_>) -> QueryResult<Vec<bool>> {
@@ -184,7 +165,7 @@ impl RunStatements for Rows<'_> {
                 key,
                 key_max,
                 ttl,
-            ] = binds_of(run);
+            ] = run.binds(Bind::Text);
             let (owner, until) = (lease.owner.into(), until.into());
             let binds = [
                 id, job_id, task, executor, priority, fire, start, payload, most, task_max, key, key_max,

@@ -40,18 +40,25 @@ pub struct Every {
     millis: i64,
     anchor: Option<DateTime<Utc>>,
     jitter: Option<Duration>,
+    slow: bool,
 }
 
 impl Every {
     /// Every so many seconds.
     pub fn seconds(seconds: i64) -> Self {
-        Self { millis: seconds * 1_000, anchor: None, jitter: None }
+        Self { millis: seconds * 1_000, anchor: None, jitter: None, slow: false }
     }
 
     /// With a jitter of its own.
     #[must_use]
     pub fn with_jitter(self, jitter: Duration) -> Self {
         Self { jitter: Some(jitter), ..self }
+    }
+
+    /// As a trigger that may take long to answer.
+    #[must_use]
+    pub fn slowly(self) -> Self {
+        Self { slow: true, ..self }
     }
 }
 
@@ -83,6 +90,9 @@ impl Trigger for Every {
         if let Some(jitter) = self.jitter {
             config["jitter"] = json!(jitter.as_secs_f64());
         }
+        if self.slow {
+            config["slow"] = json!(true);
+        }
         config
     }
 
@@ -98,7 +108,7 @@ impl Trigger for Every {
     }
 
     fn is_quick(&self) -> bool {
-        true
+        !self.slow
     }
 }
 
@@ -112,7 +122,8 @@ fn build_every(section: &mut Section<'_>) -> Result<Arc<dyn Trigger>, Error> {
     let millis = section.integer_in("millis", 1, i64::MAX / 2_000).unwrap_or(1);
     let zone = section.context().timezone;
     let anchor = section.datetime(ANCHOR_KEY, zone);
-    Ok(Arc::new(Every { millis, anchor, jitter: section.duration("jitter") }))
+    let (jitter, slow) = (section.duration("jitter"), section.boolean("slow").unwrap_or(false));
+    Ok(Arc::new(Every { millis, anchor, jitter, slow }))
 }
 
 /// Only the form that [`Immediate`] writes.

@@ -55,7 +55,8 @@ pub fn store_claims_and_commits_at_once(fixture: StoreFixture) {
     fixture.end();
 }
 
-/// A job that is claimed is not offered, and what nobody planned is not written.
+/// A job that is claimed is not offered, what nobody planned is not written, and a plan for a job that was not offered is an
+/// error.
 pub fn store_claims_at_once_only_what_is_free(fixture: StoreFixture) {
     fixture.insert(&["a", "b"].map(|id| sample_job(id, NOON)));
     let request = fixture.request("two", NOON, 1);
@@ -68,6 +69,12 @@ pub fn store_claims_at_once_only_what_is_free(fixture: StoreFixture) {
     let Some(answers) = answers else { return fixture.end() };
     assert_eq!((claimed_ids(&held), claimed_ids(&offered)), (vec!["a"], vec!["b"]));
     assert_eq!(answers, []);
+    let mut foreign = |_: Vec<ClaimedJob>| {
+        let commits = vec![next_minute(&held[0], Vec::new())];
+        PlannedCommits { commits, wish: None }
+    };
+    let refused = fixture.store.claim_and_commit(&fixture.request("one", NOON, 10), &mut foreign);
+    assert_kind(refused.map(drop), sched_core::ErrorKind::InvalidJob);
     assert_eq!(fixture.stored("b").cursor, offered[0].job.cursor, "nothing is written");
     assert_eq!(fixture.advance(&held[0].claim, noon_plus(60)), applied(), "its claim holds");
     assert_eq!(claimed_ids(&fixture.claim("two", NOON, 10)), ["b"]);
