@@ -141,7 +141,7 @@ fn ends_that_are_written_beside_claims_keep_no_job_from_its_next_run() -> Result
         world.clock.advance(Duration::from_secs(5));
         // While the first runs are committed all jobs fall due again: the next turn writes the ends beside that.
         let clock = world.clock.clone();
-        store.before(write, move || drop(clock.advance(Duration::from_secs(1))));
+        store.before(write, move || clock.advance(Duration::from_secs(1)));
         let (writes, seen) = (Arc::downgrade(&store), Arc::clone(&beside));
         store.before(StoreCall::Finish, move || {
             let thread = std::thread::current();
