@@ -3,7 +3,7 @@
 use crate::{
     deps, examples, licences, out,
     run::{self, Failure, Workspace},
-    test, tidy,
+    sim, test, tidy,
 };
 use std::time::{Duration, Instant};
 
@@ -19,6 +19,7 @@ const STEPS: &[Step] = &[
     Step { name: "deps", run: deps::check },
     Step { name: "tidy", run: tidy::check },
     Step { name: "test", run: |workspace| test::run(workspace, test::Options::default()) },
+    Step { name: "sim", run: |workspace| sim::play(workspace, Vec::new()) },
     Step { name: "doc", run: doc },
     Step { name: "examples", run: examples::run },
     Step { name: "deny", run: licences::check },

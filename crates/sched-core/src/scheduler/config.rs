@@ -137,7 +137,8 @@ impl SchedulerConfig {
         self
     }
 
-    /// The longest sleep of a loop while anything is scheduled or its store is shared; 10 s when not given.
+    /// The longest sleep of a loop while anything is scheduled or its store is shared; 10 s when not given. Loops that share a
+    /// store each sleep up to a quarter less.
     #[must_use]
     pub fn poll_interval(mut self, interval: Duration) -> Self {
         self.engine.poll_interval = Some(interval.max(Duration::from_millis(1)));

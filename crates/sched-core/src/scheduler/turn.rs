@@ -24,6 +24,7 @@ use crate::context::CancelReason;
 use crate::error::panic_message;
 use crate::event::Event;
 use crate::executor::{Execution, RunSink};
+use crate::id::mix64;
 use crate::job::{Job, JobStatus};
 use crate::plan::{Plan, PlannedFire, Then, plan};
 use crate::policy::{Delivery, Overlap, Role};
@@ -428,7 +429,10 @@ impl Engine {
         let backlogged = lane.is_backlogged().then_some(BACKLOG_PAUSE);
         sleep = [sleep, held_back, backlogged].into_iter().flatten().min();
         if sleep.is_some() || (lane.store.traits().shared && role != Role::Client) {
-            let poll = self.options.poll_interval;
+            let poll = match lane.store.traits().shared {
+                true => poll_after(self.options.poll_interval, &scheduler.inner.identity, now),
+                false => self.options.poll_interval,
+            };
             sleep = Some(sleep.map_or(poll, |sleep| sleep.min(poll)));
         }
         lane.asleep_until(next);
@@ -439,6 +443,14 @@ impl Engine {
             None => Wake::WhenWoken,
         })
     }
+}
+
+/// When a loop looks again though nothing is known to be due. Those that share a store do not all look together: each does so
+/// up to a quarter of the interval sooner, as its name and the moment say.
+fn poll_after(interval: Duration, identity: &str, now: DateTime<Utc>) -> Duration {
+    let moment = now.timestamp_micros().unsigned_abs();
+    let hash = identity.bytes().fold(moment, |hash, byte| mix64(hash ^ u64::from(byte)));
+    interval - interval / 1024 * u32::try_from(hash % 256).unwrap_or(0)
 }
 
 /// What became of the jobs that were due.
@@ -500,5 +512,24 @@ fn replace_queued(scheduler: &Scheduler, lane: &Lane, applied: &[AppliedPlan]) {
         if let Some(data) = scheduler.inner.dispatcher.oldest_claimed(lane.index, id, limit) {
             scheduler.stop(&data, CancelReason::Replaced);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn those_who_share_a_store_look_at_different_moments() {
+        let (interval, now) = (Duration::from_secs(10), DateTime::UNIX_EPOCH);
+        let pauses: Vec<Duration> =
+            (0..100).map(|member| poll_after(interval, &format!("member-{member}"), now)).collect();
+        let is_near = |pause: &Duration| *pause <= interval && *pause > interval * 3 / 4;
+        assert!(pauses.iter().all(is_near), "{pauses:?}");
+        let quarters = [8_125, 8_750, 9_375, 10_001].map(Duration::from_millis);
+        let counts = quarters.map(|end| pauses.iter().filter(|pause| **pause < end).count());
+        assert!(counts[0] > 10 && counts[2] < 90, "spread over the whole quarter: {counts:?}");
+        let later = poll_after(interval, "member-0", now + TimeDelta::seconds(10));
+        assert_ne!(later, pauses[0], "and not each time after the same pause");
     }
 }
